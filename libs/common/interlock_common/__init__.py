@@ -1,0 +1,1 @@
+"""What the services of Interlock share: contracts, the bus, identity and telemetry."""

@@ -1,0 +1,101 @@
+"""Databases: SQLAlchemy 2 async on SQLite (embedded) or PostgreSQL (deployed), migrated by Alembic.
+
+A store receives an ``AsyncSession``; whoever handles the request opens the transaction with ``transaction``.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import MetaData, create_engine, event, pool
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from interlock_common.errors import ConfigurationError
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_metadata() -> MetaData:
+    """Metadata whose constraints have predictable names, so that migrations can speak of them."""
+    return MetaData(naming_convention=_NAMING)
+
+
+def async_url(url: str) -> str:
+    """``sqlite:///…`` or ``postgresql://…`` with the async driver that belongs to it."""
+    parsed = make_url(url)
+    driver = _DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        raise ConfigurationError(f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://")
+    return parsed.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """An engine with bounded waits; SQLite in WAL mode with foreign keys on."""
+    full = async_url(url)
+    if full.startswith("sqlite"):
+        engine = create_async_engine(full, connect_args={"timeout": 10})
+        event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
+        return engine
+    return create_async_engine(full, pool_size=5, max_overflow=5, pool_timeout=5, pool_pre_ping=True,
+                               connect_args={"timeout": 10, "command_timeout": 30})  # fmt: skip
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """One unit of work: committed when the block ends, rolled back when it raises."""
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def migrate(url: str, package: str) -> None:
+    """Bring the database of ``package`` (say ``interlock_auth``) to the newest schema; safe to repeat."""
+    config = Config()
+    config.set_main_option("script_location", f"{package}:migrations")
+    config.attributes["url"] = async_url(url)
+    command.upgrade(config, "head")
+
+
+def run_migrations(metadata: MetaData, service: str) -> None:
+    """What each service's ``migrations/env.py`` calls: one version table per service, so databases can be shared."""
+    url = make_url(context.config.attributes["url"])
+    sync_driver = {"sqlite": "sqlite", "postgresql": "postgresql+asyncpg"}[url.get_backend_name()]
+    if sync_driver == "sqlite":
+        engine = create_engine(url.set(drivername="sqlite"), poolclass=pool.NullPool)
+        with engine.connect() as connection:
+            _run(connection, metadata, service)
+        engine.dispose()
+        return
+    import asyncio  # noqa: PLC0415 - only where asyncpg is the driver
+
+    async def run() -> None:
+        async_engine = create_async_engine(url, poolclass=pool.NullPool)
+        async with async_engine.connect() as connection:
+            await connection.run_sync(lambda sync: _run(sync, metadata, service))
+        await async_engine.dispose()
+
+    asyncio.run(run())
+
+
+def _run(connection: Any, metadata: MetaData, service: str) -> None:
+    context.configure(connection=connection, target_metadata=metadata, version_table=f"alembic_version_{service}",
+                      render_as_batch=connection.dialect.name == "sqlite")  # fmt: skip
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

@@ -1,0 +1,117 @@
+"""What auth answers and publishes: sessions, tokens, keys, principals, revocations."""
+
+import msgspec
+
+from interlock_common.messages.common import Actor
+
+
+class Scopes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a token is limited to; nothing set means whatever its principal may do.
+
+    ``permissions`` are exact strings such as ``tools.execute``, or ``*``; ``server_id`` limits the token to
+    one virtual server.
+    """
+
+    server_id: str | None = None
+    permissions: tuple[str, ...] = ()
+
+
+class Login(msgspec.Struct, frozen=True):
+    """``svc.auth.session.login``: a short-lived token for an e-mail and a password."""
+
+    email: str
+    password: str
+
+
+class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``svc.auth.token.create``: a token of the actor; ``lifetime`` in seconds.
+
+    ``teams`` None leaves the claim out (for an administrator: unrestricted; for others: public objects
+    only); an empty tuple means public objects only; otherwise the named teams.
+    """
+
+    actor: Actor
+    name: str
+    lifetime: int
+    scopes: Scopes = Scopes()
+    teams: tuple[str, ...] | None = None
+
+
+class IssuedToken(msgspec.Struct, frozen=True):
+    """A token at the one moment it is shown; afterwards only its hash is kept."""
+
+    id: str
+    token: str
+    expires_at: int
+
+
+class TokenSummary(msgspec.Struct, frozen=True):
+    """What is known of a token without being able to use it; times in seconds since the epoch."""
+
+    id: str
+    name: str
+    principal: str
+    created_at: int
+    expires_at: int
+    revoked: bool
+
+
+class TokenList(msgspec.Struct, frozen=True):
+    tokens: tuple[TokenSummary, ...]
+
+
+class RevokeToken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``svc.auth.token.revoke``: the token with this id stops counting at once, everywhere."""
+
+    actor: Actor
+    id: str
+    reason: str = ""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """The revocation is durable and published; ``revision`` is its sequence in the bucket."""
+
+    id: str
+    revision: int
+
+
+class KeyRotated(msgspec.Struct, frozen=True):
+    """The key id that signs from now on."""
+
+    kid: str
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """Bucket ``signing-keys``, key = kid: a public JWK (RFC 7517) as JSON, pinned to one algorithm."""
+
+    kid: str
+    algorithm: str
+    jwk: msgspec.Raw
+    not_before: int
+
+
+class Principal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bucket ``principals``, key = ``principal_key(name)``."""
+
+    name: str
+    active: bool = True
+    is_admin: bool = False
+    teams: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+
+
+class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bucket ``revocations``, key ``jti.<token id>``; other selectors join it later."""
+
+    token_id: str
+    revoked_at: int
+    reason: str = ""
+
+
+def principal_key(name: str) -> str:
+    """A principal's key in the bucket: hex of its UTF-8 name, since KV keys know no ``@``."""
+    return name.encode().hex()
+
+
+def revocation_key(token_id: str) -> str:
+    return f"jti.{token_id}"

@@ -1,0 +1,32 @@
+"""What several contracts use."""
+
+import msgspec
+
+
+class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """On whose behalf a service asks another: the verified principal, as the edge saw it."""
+
+    principal: str
+    is_admin: bool = False
+    teams: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    token_id: str | None = None
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """A request or a reply that says nothing more."""
+
+
+class ById(msgspec.Struct, frozen=True):
+    """A request about one thing."""
+
+    actor: Actor
+    id: str
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request for one page of a list; the cursor is what the page before it answered."""
+
+    actor: Actor
+    cursor: str | None = None
+    limit: int = 100

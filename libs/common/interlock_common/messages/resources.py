@@ -1,0 +1,63 @@
+"""The streams and the KV buckets of the bus, each declared once with its owner.
+
+The owner creates its resources when it starts; everyone else only reads them.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from interlock_common.messages import subjects
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """A JetStream stream; ``max_age`` is in seconds, ``duplicate_window`` too."""
+
+    name: str
+    owner: str
+    subjects: tuple[str, ...]
+    description: str
+    max_age: float
+    max_bytes: int
+    duplicate_window: float = 120.0
+    storage: Literal["file", "memory"] = "file"
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """A KV bucket that services mirror in memory; with ``expires`` its keys may carry a TTL."""
+
+    name: str
+    owner: str
+    description: str
+    history: int = 1
+    expires: bool = False
+    storage: Literal["file", "memory"] = "file"
+
+
+AUDIT = Stream(
+    name="AUDIT",
+    owner="audit",
+    subjects=(subjects.AUDIT_BATCHES,),
+    description="batches of audit records on their way to the tamper-evident record",
+    max_age=7 * 86400,
+    max_bytes=8 * 2**30,
+)
+EVENTS = Stream(
+    name="EVENTS",
+    owner="audit",
+    subjects=(subjects.EVENTS,),
+    description="what happened, for whoever needs to react or to look",
+    max_age=2 * 86400,
+    max_bytes=2**30,
+)
+
+REVOCATIONS = Bucket("revocations", "auth", "what no longer counts: selectors, gone when their tokens expire", expires=True)
+SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
+PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
+CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
+BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
+TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
+SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
+
+STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS)
+BUCKETS: tuple[Bucket, ...] = (REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS)

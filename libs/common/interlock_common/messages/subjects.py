@@ -1,0 +1,65 @@
+"""Every subject of the bus, each named once.
+
+``svc.<service>.<noun>.<verb>``    request and reply, answered by the queue group ``<service>``
+``evt.<service>.<noun>.<happened>`` events, kept by the stream EVENTS
+``audit.<service>``                batches of audit records, kept by the stream AUDIT
+"""
+
+# auth
+AUTH_LOGIN = "svc.auth.session.login"
+AUTH_TOKEN_CREATE = "svc.auth.token.create"  # noqa: S105 - a subject, not a password
+AUTH_TOKEN_LIST = "svc.auth.token.list"  # noqa: S105
+AUTH_TOKEN_REVOKE = "svc.auth.token.revoke"  # noqa: S105
+AUTH_KEY_ROTATE = "svc.auth.key.rotate"
+
+# catalog
+CATALOG_UPSTREAM_CREATE = "svc.catalog.upstream.create"
+CATALOG_UPSTREAM_LIST = "svc.catalog.upstream.list"
+CATALOG_UPSTREAM_GET = "svc.catalog.upstream.get"
+CATALOG_UPSTREAM_DELETE = "svc.catalog.upstream.delete"
+CATALOG_UPSTREAM_REFRESH = "svc.catalog.upstream.refresh"
+CATALOG_SERVER_CREATE = "svc.catalog.server.create"
+CATALOG_SERVER_LIST = "svc.catalog.server.list"
+CATALOG_SERVER_GET = "svc.catalog.server.get"
+CATALOG_SERVER_DELETE = "svc.catalog.server.delete"
+
+# plugins
+PLUGINS_HOOK_RUN = "svc.plugins.hook.run"
+PLUGINS_PLUGIN_LIST = "svc.plugins.plugin.list"
+
+# certs: the last token is the identity that renews; the bus lets each service publish only its own
+CERTS_LEAF_RENEW = "svc.certs.leaf.renew"
+CERTS_LEAF_LIST = "svc.certs.leaf.list"
+
+
+def leaf_renew(service: str) -> str:
+    """The one renewal subject that ``service`` may publish."""
+    return f"{CERTS_LEAF_RENEW}.{service}"
+
+
+# audit
+AUDIT_RECORD_LIST = "svc.audit.record.list"
+AUDIT_RECORD_GET = "svc.audit.record.get"
+AUDIT_CHECKPOINT_GET = "svc.audit.checkpoint.get"
+AUDIT_PROOF_INCLUSION = "svc.audit.proof.inclusion"
+AUDIT_PROOF_CONSISTENCY = "svc.audit.proof.consistency"
+AUDIT_BATCHES = "audit.>"
+
+
+def audit_batch(service: str) -> str:
+    """Where ``service`` publishes its batches of audit records."""
+    return f"audit.{service}"
+
+
+# events
+EVT_TOKEN_REVOKED = "evt.auth.token.revoked"  # noqa: S105
+EVT_KEY_ROTATED = "evt.auth.key.rotated"
+EVT_LEAF_ISSUED = "evt.certs.leaf.issued"
+EVT_UPSTREAM_CHANGED = "evt.catalog.upstream.changed"
+EVT_CHECKPOINT_SIGNED = "evt.audit.checkpoint.signed"
+EVENTS = "evt.>"
+
+
+def inbox_prefix(service: str) -> str:
+    """The inbox prefix of a service: only it may subscribe below it, so nobody reads its replies."""
+    return f"_INBOX_{service.replace('-', '_')}"
