@@ -75,10 +75,17 @@ class Revoked(msgspec.Struct, frozen=True):
     revision: int
 
 
+class RotateKey(msgspec.Struct, frozen=True):
+    """``svc.auth.key.rotate``: an administrator asks for a new signing key."""
+
+    actor: Actor
+
+
 class KeyRotated(msgspec.Struct, frozen=True):
-    """The key id that signs from now on."""
+    """The key that signs from ``not_before`` on (seconds since the epoch); it is published before."""
 
     kid: str
+    not_before: int = 0
 
 
 class SigningKey(msgspec.Struct, frozen=True):
