@@ -1,0 +1,73 @@
+# `make` alone lists the targets. Python 3 and make are enough: uv comes into .tools/ where the machine has none,
+# and uv brings the right Python and everything the lock names into .venv/.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+RUN := $(UV) run --frozen
+PYTEST := $(RUN) pytest
+COMPOSE := docker compose
+
+.PHONY: help demo up test integration compose-test bench check lint types contracts format snapshots nats-config \
+        compose-up compose-down compose-logs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: | $(UV) ## see it work: real tool calls through all five services, in a scratch folder
+	@$(RUN) interlock demo
+
+up: | $(UV) ## run the whole gateway on this machine; Ctrl-C stops it, the state stays
+	@$(RUN) interlock up
+
+test: | $(UV) ## unit tests and the integration stories that need no Docker
+	@$(PYTEST) -m "not docker"
+
+integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
+	@$(PYTEST) tests/integration --ignore tests/integration/compose
+
+compose-test: | $(UV) ## build the images, start the compose stack and call a tool through it (needs Docker)
+	@$(PYTEST) tests/integration/compose
+
+bench: | $(UV) ## measure the edge against a bare proxy; writes build/bench.json
+	@$(RUN) python benchmarks/run.py
+
+check: lint types contracts ## lint, types and contracts: what a change must pass before its tests
+
+lint: | $(UV) ## the code's style (ruff)
+	@$(RUN) ruff check
+
+types: | $(UV) ## the code's types (pyright, strict)
+	@$(RUN) pyright
+
+contracts: | $(UV) ## which package may import which (import-linter)
+	@$(RUN) lint-imports
+
+snapshots: | $(UV) ## accept a changed message contract: rewrite the snapshots, then look at the diff
+	@UPDATE_SNAPSHOTS=1 $(PYTEST) -q libs/common -k snapshot
+
+nats-config: | $(UV) ## write deploy/nats/authorization.conf from the table of permissions
+	@$(RUN) python deploy/nats/render.py
+
+compose-up: ## build and start the deployed form with Docker, and wait until it is healthy
+	@$(COMPOSE) config --quiet
+	@$(COMPOSE) up --build --wait
+
+compose-down: ## stop the deployed form; its data stays in the volumes
+	@$(COMPOSE) down
+
+compose-logs: ## follow what the deployed form says
+	@$(COMPOSE) logs --follow --tail 50
+
+clean: ## remove what was built; .interlock/ (your state) stays
+	@rm -rf build dist .tools .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.tools/bin/uv:
+	@echo "uv is missing here: installing it into .tools/" >&2
+	@command -v python3 >/dev/null || { echo "error: python3 is needed once, to fetch uv" >&2; exit 1; }
+	@python3 -m venv .tools || { rm -rf .tools; \
+	    echo "error: python3 cannot make a virtual environment (on Debian: apt install python3-venv)," >&2; \
+	    echo "       or install uv yourself: https://docs.astral.sh/uv/" >&2; exit 1; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14' || { rm -rf .tools; exit 1; }
