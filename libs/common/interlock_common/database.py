@@ -15,7 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from interlock_common.errors import ConfigurationError
 
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -35,7 +39,9 @@ def async_url(url: str) -> str:
     parsed = make_url(url)
     driver = _DRIVERS.get(parsed.get_backend_name())
     if driver is None:
-        raise ConfigurationError(f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://")
+        raise ConfigurationError(
+            f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://"
+        )
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
 
 

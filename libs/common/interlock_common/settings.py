@@ -28,7 +28,10 @@ class _FileSource(PydanticBaseSettingsSource):
         return value.rstrip("\r\n"), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
         return {name: value for name, value in found.items() if value is not None}
 
 
@@ -65,5 +68,7 @@ class ServiceSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+            )
             raise ConfigurationError(f"settings are not usable: {problems}") from None

@@ -51,13 +51,17 @@ EVENTS = Stream(
     max_bytes=2**30,
 )
 
-REVOCATIONS = Bucket("revocations", "auth", "what no longer counts: selectors, gone when their tokens expire", expires=True)
+REVOCATIONS = Bucket(
+    "revocations", "auth", "what no longer counts: selectors, gone when their tokens expire", expires=True
+)
 SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
 PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
 BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
 TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
-SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
+SESSIONS = Bucket(
+    "sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory"
+)
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS)
 BUCKETS: tuple[Bucket, ...] = (REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS)

@@ -1,0 +1,78 @@
+"""Streams and buckets: the owner makes them, with their limits and descriptions, and writes them."""
+
+import msgspec
+import structlog
+from nats.js.api import KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
+
+from interlock_common.bus import Bus
+from interlock_common.messages.resources import Bucket, Stream
+
+_log = structlog.get_logger()
+_MARKER_TTL = 60.0  # how long the note of an expiry stays for watchers that were away
+
+
+async def ensure_stream(bus: Bus, stream: Stream) -> None:
+    """Create the stream, or bring an existing one to its declaration."""
+    await _ensure(bus, StreamConfig(
+        name=stream.name,
+        description=stream.description,
+        subjects=list(stream.subjects),
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType(stream.storage),
+        max_age=stream.max_age,
+        max_bytes=stream.max_bytes,
+        duplicate_window=stream.duplicate_window,
+    ))  # fmt: skip
+
+
+async def ensure_bucket(bus: Bus, bucket: Bucket) -> None:
+    """Create the bucket, readable directly from any replica, with expiring keys where it says so."""
+    try:
+        await bus.js.key_value(bucket.name)
+    except NotFoundError:
+        await bus.js.create_key_value(KeyValueConfig(
+            bucket=bucket.name,
+            description=bucket.description,
+            history=bucket.history,
+            storage=StorageType(bucket.storage),
+            direct=True,
+            limit_marker_ttl=_MARKER_TTL if bucket.expires else None,
+        ))  # fmt: skip
+        _log.info("bucket created", bucket=bucket.name)
+
+
+async def put(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> int:
+    """Write a key, for ``ttl`` seconds where given; answers its revision."""
+    headers = {"Nats-TTL": f"{max(1, round(ttl))}s"} if ttl is not None else None
+    ack = await bus.js.publish(
+        f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers
+    )
+    return ack.seq
+
+
+async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
+    """Read a key from the bus itself: for what a mirror may not have yet."""
+    try:
+        entry = await (await bus.js.key_value(bucket.name)).get(key)
+    except (KeyNotFoundError, NotFoundError):
+        return None
+    return None if entry.value is None else msgspec.json.decode(entry.value, type=kind)
+
+
+async def delete(bus: Bus, bucket: Bucket, key: str) -> None:
+    """Remove a key; mirrors drop it."""
+    await bus.js.publish(f"$KV.{bucket.name}.{key}", b"", timeout=5, headers={"KV-Operation": "DEL"})
+
+
+async def _ensure(bus: Bus, config: StreamConfig) -> None:
+    try:
+        await bus.js.stream_info(str(config.name))
+    except NotFoundError:
+        await bus.js.add_stream(config)
+        _log.info("stream created", stream=config.name)
+        return
+    try:
+        await bus.js.update_stream(config)
+    except APIError as error:
+        _log.warning("stream keeps its present form", stream=config.name, reason=error.description)

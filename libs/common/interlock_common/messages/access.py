@@ -1,0 +1,158 @@
+"""Who may say what on the bus: the one table from which the server's permissions are rendered.
+
+Each service publishes its own events and audit batches, the requests it makes and the API calls of the
+resources it owns or mirrors; it subscribes its own requests and its own inbox. Nothing else.
+"""
+
+import json
+from collections.abc import Iterable
+
+import msgspec
+
+from interlock_common.messages import resources, subjects
+from interlock_common.messages.resources import Bucket, Stream
+
+SERVICES: tuple[str, ...] = ("auth", "gateway", "catalog", "plugins", "certs", "audit")
+OPERATOR = "operator"
+BUS_ADMIN = "bus-admin"
+
+CALLS: dict[str, tuple[str, ...]] = {
+    "gateway": ("svc.auth.>", "svc.catalog.>", "svc.plugins.>", "svc.audit.>", subjects.CERTS_LEAF_LIST),
+}
+"""Requests that a service makes of others, besides the renewal of its own leaf."""
+
+MIRRORS: dict[str, tuple[Bucket, ...]] = {
+    "gateway": (
+        resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.CATALOG,
+        resources.BINDINGS, resources.TRUST,
+    ),
+    "auth": (resources.TRUST,),
+    "catalog": (resources.TRUST,),
+    "plugins": (resources.TRUST,),
+    "audit": (resources.TRUST,),
+}  # fmt: skip
+"""Buckets that a service reads besides its own."""
+
+CONSUMES: dict[str, tuple[Stream, ...]] = {"audit": (resources.AUDIT, resources.EVENTS)}
+"""Streams that a service reads through durable consumers."""
+
+_REPLY_WINDOW = "35s"  # longer than the longest hook call (30 s)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What one identity may publish and subscribe."""
+
+    identity: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def spiffe_id(trust_domain: str, identity: str) -> str:
+    """The URI SAN that is an identity's name everywhere (SPIFFE-ID, section 2)."""
+    return f"spiffe://{trust_domain}/svc/{identity}"
+
+
+def _reads_bucket(bucket: Bucket) -> Iterable[str]:
+    stream = f"KV_{bucket.name}"
+    yield from _inspects_stream(stream)
+    yield f"$JS.API.CONSUMER.CREATE.{stream}"
+    yield f"$JS.API.CONSUMER.CREATE.{stream}.>"
+    yield f"$JS.API.CONSUMER.DELETE.{stream}.>"
+    yield f"$JS.API.DIRECT.GET.{stream}.>"
+    yield f"$JS.FC.{stream}.>"
+
+
+def _inspects_stream(stream: str) -> Iterable[str]:
+    yield f"$JS.API.STREAM.INFO.{stream}"
+    yield f"$JS.API.CONSUMER.INFO.{stream}.>"
+
+
+def _owns_bucket(bucket: Bucket) -> Iterable[str]:
+    yield f"$JS.API.STREAM.CREATE.KV_{bucket.name}"
+    yield f"$JS.API.STREAM.UPDATE.KV_{bucket.name}"
+    yield f"$KV.{bucket.name}.>"
+    yield from _reads_bucket(bucket)
+
+
+def _owns_stream(stream: Stream) -> Iterable[str]:
+    yield f"$JS.API.STREAM.CREATE.{stream.name}"
+    yield f"$JS.API.STREAM.UPDATE.{stream.name}"
+    yield f"$JS.API.STREAM.INFO.{stream.name}"
+
+
+def _consumes(stream: Stream) -> Iterable[str]:
+    yield from _inspects_stream(stream.name)
+    yield f"$JS.API.CONSUMER.CREATE.{stream.name}.>"
+    yield f"$JS.API.CONSUMER.DURABLE.CREATE.{stream.name}.>"
+    yield f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.>"
+    yield f"$JS.ACK.{stream.name}.>"
+
+
+def _service(name: str) -> Access:
+    publish: list[str] = [
+        f"evt.{name}.>",
+        subjects.audit_batch(name),
+        subjects.leaf_renew(name),
+        "$JS.API.INFO",
+        *CALLS.get(name, ()),
+    ]
+    for bucket in resources.BUCKETS:
+        if bucket.owner == name:
+            publish += _owns_bucket(bucket)
+    for bucket in MIRRORS.get(name, ()):
+        publish += _reads_bucket(bucket)
+    for stream in resources.STREAMS:
+        if stream.owner == name:
+            publish += _owns_stream(stream)
+    for stream in CONSUMES.get(name, ()):
+        publish += _consumes(stream)
+    return Access(
+        identity=name,
+        publish=tuple(dict.fromkeys(publish)),
+        subscribe=(f"svc.{name}.> {name}", f"{subjects.inbox_prefix(name)}.>", "$SRV.>"),
+    )
+
+
+def _operator() -> Access:
+    """A person with the ``nats`` command: sees streams, buckets and services, changes nothing."""
+    publish = ["$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
+    for verb in ("STREAM.INFO.*", "CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.>"):
+        publish.append(f"$JS.API.{verb}")
+    for bucket in resources.BUCKETS:
+        if bucket is not resources.SESSIONS:  # session ids are their clients' business
+            publish += _reads_bucket(bucket)
+    inbox = f"{subjects.inbox_prefix(OPERATOR)}.>"
+    return Access(
+        identity=OPERATOR,
+        publish=tuple(dict.fromkeys([*publish, "$JS.API.CONSUMER.CREATE.AUDIT.>", "$JS.API.CONSUMER.CREATE.EVENTS.>",
+                                     "$JS.API.STREAM.MSG.GET.AUDIT", "$JS.API.STREAM.MSG.GET.EVENTS"])),
+        subscribe=("audit.>", "evt.>", inbox),
+    )  # fmt: skip
+
+
+TABLE: tuple[Access, ...] = (*map(_service, SERVICES), _operator())
+
+
+def render_accounts(trust_domain: str) -> str:
+    """The ``accounts`` and ``system_account`` part of a nats-server configuration."""
+    users = ",\n".join(_render_user(access, trust_domain) for access in TABLE)
+    admin = json.dumps(spiffe_id(trust_domain, BUS_ADMIN))
+    return (
+        f"accounts {{\n  INTERLOCK: {{\n    jetstream: enabled\n    users: [\n{users}\n    ]\n  }}\n"
+        f"  SYS: {{\n    users: [ {{ user: {admin} }} ]\n  }}\n}}\nsystem_account: SYS\n"
+    )
+
+
+def _render_user(access: Access, trust_domain: str) -> str:
+    user = json.dumps(spiffe_id(trust_domain, access.identity))
+    return (
+        f"      {{\n        user: {user}\n        permissions: {{\n"
+        f"          publish: {{ allow: {_render_list(access.publish)} }}\n"
+        f"          subscribe: {{ allow: {_render_list(access.subscribe)} }}\n"
+        f'          allow_responses: {{ max: 1, expires: "{_REPLY_WINDOW}" }}\n        }}\n      }}'
+    )
+
+
+def _render_list(entries: tuple[str, ...]) -> str:
+    lines = "".join(f"\n            {json.dumps(entry)}" for entry in entries)
+    return f"[{lines}\n          ]"

@@ -1,0 +1,172 @@
+"""A KV bucket as a map in memory: complete before it counts, live afterwards, read anew after each reconnection."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from interlock_common.bus import Bus
+from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.messages.resources import Bucket
+
+_log = structlog.get_logger()
+_RETRY_SECONDS = 0.2
+_GONE = "KV-Operation"
+_EXPIRED = "Nats-Marker-Reason"
+
+type OnChange[T] = Callable[[str, T | None], None]
+
+
+class Mirror[T: msgspec.Struct]:
+    """The values of ``bucket`` decoded as ``kind``, by key.
+
+    ``complete`` turns true when everything the bucket held at the start has been read; ``stale_since`` is the
+    monotonic moment at which the bus was lost, None while the mirror is live.
+    """
+
+    def __init__(self, bus: Bus, bucket: Bucket, kind: type[T], *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.bucket = bucket
+        self.complete = False
+        self.revision = 0
+        self._bus = bus
+        self._clock = clock
+        self._decoder = msgspec.json.Decoder(kind)
+        self._items: dict[str, T] = {}
+        self._prefix = len(f"$KV.{bucket.name}.")
+        self._sync: _Sync[T] | None = None
+        self._listeners: list[OnChange[T]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def items(self) -> Mapping[str, T]:
+        """What the bucket holds; a fresh view after each change of connection."""
+        return MappingProxyType(self._items)
+
+    def get(self, key: str) -> T | None:
+        return self._items.get(key)
+
+    def on_change(self, listener: OnChange[T]) -> None:
+        """Call ``listener(key, value)`` for each change, with None for what is gone."""
+        self._listeners.append(listener)
+
+    def problem(self) -> str | None:
+        """Why the mirror cannot be relied upon, for health checks."""
+        return None if self.complete else f"bucket {self.bucket.name} is not read completely yet"
+
+    async def start(self) -> None:
+        """Begin to read; returns at once, ``wait_complete`` waits."""
+        self._bus.on_connected(self._restart)
+        await self._restart()
+
+    async def wait_complete(self, timeout: float = 10.0) -> None:
+        async with asyncio.timeout(timeout):
+            await self._ready.wait()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._sync is not None:
+            await self._sync.close()
+
+    async def _restart(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.create_task(self._read(), name=f"mirror {self.bucket.name}")
+
+    async def _read(self) -> None:
+        while True:
+            fresh: _Sync[T] = _Sync(self)
+            try:
+                await fresh.open(self._bus.js)
+                break
+            except NotFoundError:  # its owner has not created it yet
+                await self._clock.sleep(_RETRY_SECONDS)
+            except (NatsError, OSError) as error:
+                _log.warning("bucket cannot be read yet", bucket=self.bucket.name, error=type(error).__name__)
+                await self._clock.sleep(_RETRY_SECONDS)
+        await fresh.done.wait()
+        old, self._sync = self._sync, fresh
+        self._swap(fresh.items)
+        if old is not None:
+            await old.close()
+
+    def _swap(self, items: dict[str, T]) -> None:
+        before, self._items = self._items, items
+        self.complete = True
+        self._ready.set()
+        for key in before.keys() - items.keys():
+            self._tell(key, None)
+        for key, value in items.items():
+            if before.get(key) != value:
+                self._tell(key, value)
+
+    def apply(self, sync: "_Sync[T]", message: Msg) -> None:
+        """Take one change from the reader ``sync`` into its map; the readers' only way in."""
+        key = message.subject[self._prefix :]
+        headers = message.headers or {}
+        metadata = message.metadata
+        self.revision = max(self.revision, metadata.sequence.stream)
+        value: T | None = None
+        if _GONE in headers or _EXPIRED in headers:
+            sync.items.pop(key, None)
+        else:
+            try:
+                value = self._decoder.decode(message.data)
+            except msgspec.DecodeError as error:
+                _log.error(
+                    "bucket holds what does not fit its contract",
+                    bucket=self.bucket.name,
+                    key=key,
+                    error=str(error),
+                )
+                return
+            sync.items[key] = value
+        if sync is self._sync:
+            self._tell(key, value)
+        elif metadata.num_pending == 0:
+            sync.done.set()
+
+    def _tell(self, key: str, value: T | None) -> None:
+        for listener in self._listeners:
+            listener(key, value)
+
+
+class _Sync[T: msgspec.Struct]:
+    """One reading of the bucket from its beginning on, through an ordered consumer."""
+
+    def __init__(self, mirror: Mirror[T]) -> None:
+        self.items: dict[str, T] = {}
+        self.done = asyncio.Event()
+        self._mirror = mirror
+        self._subscription: JetStreamContext.PushSubscription | None = None
+
+    async def open(self, stream: JetStreamContext) -> None:
+        bucket = self._mirror.bucket.name
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, ack_policy=AckPolicy.NONE)
+        self._subscription = await stream.subscribe(
+            f"$KV.{bucket}.>", stream=f"KV_{bucket}", ordered_consumer=True, config=config, cb=self._take
+        )
+        if (await self._subscription.consumer_info()).num_pending == 0:
+            # Nothing to wait for; what is delivered meanwhile comes through the callback all the same.
+            if not self.items:
+                self.done.set()
+
+    async def _take(self, message: Msg) -> None:
+        self._mirror.apply(self, message)
+
+    async def close(self) -> None:
+        if self._subscription is None:
+            return
+        try:
+            await self._subscription.unsubscribe()
+        except NatsError:
+            pass  # its connection is closed already, and the subscription with it

@@ -1,0 +1,120 @@
+"""The life of a service process, the same for all: join, connect, serve, drain, end."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import uvloop
+
+from interlock_common import telemetry
+from interlock_common.audit_log import AuditLog
+from interlock_common.bus import Bus
+from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.enrolment import Renewer, enrol
+from interlock_common.errors import ConfigurationError
+from interlock_common.health import Health
+from interlock_common.identity import Identity
+from interlock_common.settings import ServiceSettings
+
+_log = structlog.get_logger()
+_ENROL_SECONDS = 120.0
+CONFIGURATION_EXIT = 2
+
+type Step = Callable[[], Awaitable[None]]
+
+
+class Service:
+    """What ``app.py`` of a service wires its parts to."""
+
+    def __init__(
+        self, name: str, settings: ServiceSettings, *, clock: Clock = SYSTEM_CLOCK, description: str = ""
+    ) -> None:
+        self.name = name
+        self.clock = clock
+        self.settings = settings
+        self.identity = Identity(name, settings.trust_domain, settings.identity_dir, clock)
+        self.bus = Bus(name, settings.bus_url, self.identity, description=description, clock=clock)
+        self.health = Health(name, settings.health_host, settings.health_port)
+        self.audit = AuditLog(self.bus)
+        self.renewer = Renewer(self.identity, self.bus, clock)
+        self.ending = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.health.ready_when("bus", self.bus.problem)
+
+    def background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run ``work`` until the service ends; if it fails, the process ends, so that it is replaced."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._background_done)
+        self._tasks.append(task)
+
+    async def run(self, *, on_connected: Step | None = None, on_ready: Step | None = None) -> None:
+        """Connect and serve until a signal ends the process.
+
+        ``on_connected`` runs with the connection up (create what the service owns, fill its buckets);
+        ``on_ready`` runs last, before the process waits.
+        """
+        await self.bus.start()
+        self.audit.start()
+        self.background(self.renewer.run(), "certificate renewal")
+        if on_connected is not None:
+            await on_connected()
+        if on_ready is not None:
+            await on_ready()
+        _log.info("serving", endpoints=len(self.bus.endpoints), health_port=self.health.port)
+        await self.ending.wait()
+        _log.info("ending")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.audit.stop()
+        await self.bus.stop()
+        await self.health.stop()
+        telemetry.shutdown()
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background work failed, the process ends", work=task.get_name(), exc_info=error)
+            self.ending.set()
+
+
+@asynccontextmanager
+async def running(
+    settings: ServiceSettings,
+    name: str,
+    *,
+    description: str = "",
+    clock: Clock = SYSTEM_CLOCK,
+    join: bool = True,
+) -> AsyncGenerator[Service]:
+    """A service that has an identity, answers health checks and ends on SIGTERM or SIGINT.
+
+    ``join`` False is for certs, which makes its own identity.
+    """
+    service = Service(name, settings, clock=clock, description=description)
+    telemetry.configure(name, service.bus.instance, settings.log_level)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.ending.set)
+    await service.health.start()
+    try:
+        if join and not service.identity.is_usable():
+            await enrol(service.identity, settings.enrolment_url, settings.join_dir, timeout=_ENROL_SECONDS)
+        yield service
+    finally:
+        await service.close()
+
+
+def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run ``main`` on uvloop; a configuration error is one clear line and exit code 2."""
+    try:
+        uvloop.run(main())
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error.detail}\n")
+        return CONFIGURATION_EXIT
+    return 0

@@ -1,0 +1,200 @@
+"""OpenTelemetry traces and metrics, W3C context, structured logs; every name of ours is declared here.
+
+Exports go out over OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its per-signal form) is set, and
+nowhere otherwise. Trace context travels as ``traceparent``/``tracestate`` in HTTP headers, NATS headers and
+in the ``_meta`` of MCP requests (SEP-414) whether or not spans are exported.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import structlog
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+# Attributes (OpenTelemetry semantic conventions: messaging, rpc, MCP)
+MESSAGING_SYSTEM = "messaging.system"
+MESSAGING_DESTINATION = "messaging.destination.name"
+MESSAGING_OPERATION = "messaging.operation.name"
+MESSAGING_BATCH_SIZE = "messaging.batch.message_count"
+MCP_METHOD = "mcp.method.name"
+MCP_TOOL = "gen_ai.tool.name"
+MCP_PROTOCOL_VERSION = "mcp.protocol.version"
+ERROR_TYPE = "error.type"
+UPSTREAM = "interlock.upstream"
+RECORD_ID = "interlock.audit.record_id"
+
+# Metrics
+CALLS = "interlock.tool_calls"
+CALL_DURATION = "mcp.server.operation.duration"
+BUS_REQUEST_DURATION = "messaging.client.operation.duration"
+
+_SECRET_KEY = re.compile(
+    r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE
+)
+_BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
+_REDACTED = "[redacted]"
+_propagator = TraceContextTextMapPropagator()
+
+
+def exporting(signal: str = "TRACES") -> bool:
+    """Whether the environment asks for this signal to be exported."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    return os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(
+        os.environ.get(name) for name in names
+    )
+
+
+def configure(service: str, instance: str, log_level: str = "INFO") -> None:
+    """Set up logs, traces and metrics of this process, once, before anything is traced."""
+    _configure_logs(service, log_level)
+    resource = Resource.create(
+        {"service.name": service, "service.namespace": "interlock", "service.instance.id": instance}
+    )
+    if exporting("TRACES"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - costs 50 ms and 10 MB
+            OTLPSpanExporter,
+        )
+
+        provider = TracerProvider(resource=resource)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+    if exporting("METRICS"):
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415 - as above
+            OTLPMetricExporter,
+        )
+
+        metrics.set_meter_provider(
+            MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
+        )
+
+
+def shutdown() -> None:
+    """Send what is still held back; called once when the process ends."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        if isinstance(provider, TracerProvider | MeterProvider):
+            provider.shutdown()
+
+
+def tracer() -> trace.Tracer:
+    return trace.get_tracer("interlock")
+
+
+def meter() -> metrics.Meter:
+    return metrics.get_meter("interlock")
+
+
+def extract(headers: Mapping[str, str] | None) -> Context:
+    """The context that a caller's headers carry; an empty one when they carry none."""
+    return _propagator.extract(headers or {}, context=Context())
+
+
+def inject(headers: dict[str, str], context: Context | None = None) -> dict[str, str]:
+    """Put the current (or the given) context into ``headers`` and return them."""
+    _propagator.inject(headers, context=context)
+    return headers
+
+
+def remote_context(trace_id: str, span_id: str) -> Context:
+    """A parent known only by the hex ids that a record carries; counts as sampled."""
+    parent = SpanContext(
+        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)
+    )
+    return trace.set_span_in_context(NonRecordingSpan(parent), Context())
+
+
+def current_ids() -> tuple[str, str]:
+    """Trace id and span id in hex, empty strings outside a trace."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return "", ""
+    return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
+
+
+@contextmanager
+def span(
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    *,
+    parent: Context | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Iterator[Span]:
+    """A span that notes an error's class, never its text (which could carry what a log must not)."""
+    with tracer().start_as_current_span(
+        name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
+    ) as started:
+        try:
+            yield started
+        except BaseException as error:
+            started.set_attribute(ERROR_TYPE, type(error).__name__)
+            started.set_status(Status(StatusCode.ERROR))
+            raise
+
+
+def redact(_logger: object, _method: str, event: Any) -> Any:
+    """A structlog processor: no secret reaches a log line, whatever key or text carries it."""
+    return {key: _redacted(key, value) for key, value in event.items()}
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool | int | float):
+        return _REDACTED
+    if isinstance(value, str):
+        return _JWT.sub(_REDACTED, _BEARER.sub(rf"\g<1>{_REDACTED}", value))
+    if isinstance(value, Mapping):
+        return {k: _redacted(str(k), v) for k, v in cast("Mapping[str, Any]", value).items()}
+    return value
+
+
+def _trace_ids(_logger: object, _method: str, event: Any) -> Any:
+    trace_id, span_id = current_ids()
+    if trace_id:
+        event["trace_id"], event["span_id"] = trace_id, span_id
+    return event
+
+
+def _configure_logs(service: str, level: str) -> None:
+    number = logging.getLevelNamesMapping()[level]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _trace_ids,
+        _named(service),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processor=structlog.processors.JSONRenderer(),
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _named(service: str) -> Any:
+    def add(_logger: object, _method: str, event: Any) -> Any:
+        event["service"] = service
+        return event
+
+    return add

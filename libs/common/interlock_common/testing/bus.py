@@ -1,0 +1,118 @@
+"""A real nats-server with mutual TLS and the real permissions, for tests."""
+
+import asyncio
+import shutil
+import socket
+import ssl
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from interlock_common.bus import Bus
+from interlock_common.messages.access import render_accounts, spiffe_id
+from interlock_common.testing.pki import ScratchAuthority
+
+TRUST_DOMAIN = "interlock.test"
+_START_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def nats_server_binary() -> str:
+    """The nats-server of the environment the tests run in."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        raise FileNotFoundError("nats-server is not installed: run `uv sync`")
+    return found
+
+
+@dataclass
+class ScratchIdentity:
+    """A service identity issued by the scratch authority, as files in its own folder."""
+
+    directory: Path
+
+    def client_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.directory / "bundle.pem"))
+        context.load_cert_chain(self.directory / "cert.pem", self.directory / "key.pem")
+        return context
+
+
+@dataclass
+class EmbeddedBus:
+    """One nats-server process; ``identity`` and ``bus`` hand out what services would have."""
+
+    directory: Path
+    authority: ScratchAuthority = field(default_factory=ScratchAuthority)
+    port: int = field(default_factory=free_port)
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"tls://127.0.0.1:{self.port}"
+
+    def identity(self, service: str, lifetime: timedelta = timedelta(hours=1)) -> ScratchIdentity:
+        directory = self.directory / "identities" / service
+        directory.mkdir(parents=True, exist_ok=True)
+        key, chain = self.authority.issue(spiffe=spiffe_id(TRUST_DOMAIN, service), lifetime=lifetime)
+        (directory / "key.pem").write_bytes(key)
+        (directory / "cert.pem").write_bytes(chain)
+        (directory / "bundle.pem").write_bytes(self.authority.bundle_pem)
+        return ScratchIdentity(directory)
+
+    def bus(self, service: str) -> Bus:
+        """A bus of ``service``, not started yet."""
+        return Bus(service, self.url, self.identity(service))
+
+    async def start(self) -> None:
+        config = self._write_config()
+        self._process = await asyncio.create_subprocess_exec(
+            nats_server_binary(), "-c", str(config), "-l", str(self.directory / "nats.log")
+        )
+        async with asyncio.timeout(_START_SECONDS):
+            while not await _accepts(self.port):
+                if self._process.returncode is not None:
+                    raise RuntimeError((self.directory / "nats.log").read_text())
+                await asyncio.sleep(0.02)
+
+    async def stop(self, *, kill: bool = False) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.kill() if kill else self._process.terminate()
+        await self._process.wait()
+
+    def _write_config(self) -> Path:
+        key, chain = self.authority.issue(
+            spiffe=spiffe_id(TRUST_DOMAIN, "bus"),
+            dns=["localhost"],
+            ips=["127.0.0.1"],
+            lifetime=timedelta(hours=1),
+        )
+        (self.directory / "bus-key.pem").write_bytes(key)
+        (self.directory / "bus-cert.pem").write_bytes(chain)
+        (self.directory / "bundle.pem").write_bytes(self.authority.bundle_pem)
+        config = self.directory / "nats.conf"
+        config.write_text(
+            f'listen: "127.0.0.1:{self.port}"\n'
+            f'tls {{ cert_file: "{self.directory}/bus-cert.pem", key_file: "{self.directory}/bus-key.pem",\n'
+            f'  ca_file: "{self.directory}/bundle.pem", verify_and_map: true }}\n'
+            f'jetstream {{ store_dir: "{self.directory}/jetstream", sync_interval: always }}\n'
+            + render_accounts(TRUST_DOMAIN)
+        )
+        return config
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
