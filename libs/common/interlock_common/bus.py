@@ -140,9 +140,7 @@ class Bus:
             if old is not None:
                 await old.retire()
 
-    async def request[T](
-        self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0
-    ) -> T:
+    async def request[T](self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0) -> T:
         """Ask and wait for the answer, at most ``timeout`` seconds.
 
         Raises the error that the service answered (``interlock_common.errors``), Unavailable when nobody
@@ -166,9 +164,7 @@ class Bus:
             except TimeoutError:
                 raise DeadlineExceeded(f"no answer from {subject} within {timeout:g} s") from None
             except NatsError as error:
-                raise Unavailable(
-                    f"the bus did not take a request to {subject}: {type(error).__name__}"
-                ) from None
+                raise Unavailable(f"the bus did not take a request to {subject}: {type(error).__name__}") from None
         if answer.headers and ERROR_CODE_HEADER in answer.headers:
             raise problem.error_of(answer.data)
         return answer.data
@@ -237,10 +233,8 @@ class _Link:
     async def open(self) -> None:
         bus = self._bus
         await self._broker.start()
-        self.jetstream = self.client.jetstream(timeout=5)
-        service = Microservice(
-            bus.service, bus.instance, bus.version, bus.description, bus.endpoints, bus.started_at
-        )
+        self.jetstream = self.client.jetstream(timeout=5)  # pyright: ignore[reportUnknownMemberType] - untyped **opts
+        service = Microservice(bus.service, bus.instance, bus.version, bus.description, bus.endpoints, bus.started_at)
         await service.start(self.client)
         await self.client.flush()
 
@@ -251,9 +245,7 @@ class _Link:
                 if self.client.is_connected:
                     await self._drain()
         except TimeoutError:
-            _log.warning(
-                "bus connection closed with work still running", seconds=_DRAIN_SECONDS, leases=self.leases
-            )
+            _log.warning("bus connection closed with work still running", seconds=_DRAIN_SECONDS, leases=self.leases)
         except NatsError as error:
             _log.warning("bus connection could not be drained", error=type(error).__name__)
         finally:

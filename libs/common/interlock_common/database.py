@@ -3,7 +3,7 @@
 A store receives an ``AsyncSession``; whoever handles the request opens the transaction with ``transaction``.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,9 +39,7 @@ def async_url(url: str) -> str:
     parsed = make_url(url)
     driver = _DRIVERS.get(parsed.get_backend_name())
     if driver is None:
-        raise ConfigurationError(
-            f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://"
-        )
+        raise ConfigurationError(f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://")
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
 
 
@@ -64,7 +62,7 @@ def _sqlite_pragmas(connection: Any, _record: object) -> None:
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+async def transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
     """One unit of work: committed when the block ends, rolled back when it raises."""
     async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
         yield session

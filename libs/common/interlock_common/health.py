@@ -88,7 +88,5 @@ def probe(url: str) -> int:
 
 
 if __name__ == "__main__":
-    address = (
-        sys.argv[1] if len(sys.argv) > 1 else f"http://127.0.0.1:{os.environ.get('HEALTH_PORT', '')}/health"
-    )
+    address = sys.argv[1] if len(sys.argv) > 1 else f"http://127.0.0.1:{os.environ.get('HEALTH_PORT', '')}/health"
     sys.exit(probe(address))

@@ -31,7 +31,8 @@ async def ensure_bucket(bus: Bus, bucket: Bucket) -> None:
     try:
         await bus.js.key_value(bucket.name)
     except NotFoundError:
-        await bus.js.create_key_value(KeyValueConfig(
+        await bus.js.create_key_value(  # pyright: ignore[reportUnknownMemberType] - untyped **params
+KeyValueConfig(
             bucket=bucket.name,
             description=bucket.description,
             history=bucket.history,
@@ -45,9 +46,7 @@ async def ensure_bucket(bus: Bus, bucket: Bucket) -> None:
 async def put(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> int:
     """Write a key, for ``ttl`` seconds where given; answers its revision."""
     headers = {"Nats-TTL": f"{max(1, round(ttl))}s"} if ttl is not None else None
-    ack = await bus.js.publish(
-        f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers
-    )
+    ack = await bus.js.publish(f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers)
     return ack.seq
 
 
@@ -69,10 +68,10 @@ async def _ensure(bus: Bus, config: StreamConfig) -> None:
     try:
         await bus.js.stream_info(str(config.name))
     except NotFoundError:
-        await bus.js.add_stream(config)
+        await bus.js.add_stream(config)  # pyright: ignore[reportUnknownMemberType] - untyped **params
         _log.info("stream created", stream=config.name)
         return
     try:
-        await bus.js.update_stream(config)
+        await bus.js.update_stream(config)  # pyright: ignore[reportUnknownMemberType] - untyped **params
     except APIError as error:
         _log.warning("stream keeps its present form", stream=config.name, reason=error.description)

@@ -43,13 +43,13 @@ class Microservice:
                 async def reply(message: Msg, answer: Any = answer) -> None:
                     await message.respond(msgspec.json.encode(answer()))
 
-                await connection.subscribe(subject, cb=reply)
+                await connection.subscribe(subject, cb=reply)  # pyright: ignore[reportUnknownMemberType] - its future is untyped
 
     def _ping(self) -> dict[str, Any]:
         return {"type": _TYPE.format("ping"), **self._identity}
 
     def _info(self) -> dict[str, Any]:
-        endpoints = [
+        endpoints: list[dict[str, Any]] = [
             {
                 "name": _endpoint_name(e.subject),
                 "subject": e.subject,

@@ -1,6 +1,7 @@
 """A KV bucket as a map in memory: complete before it counts, live afterwards, read anew after each reconnection."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -155,10 +156,9 @@ class _Sync[T: msgspec.Struct]:
         self._subscription = await stream.subscribe(
             f"$KV.{bucket}.>", stream=f"KV_{bucket}", ordered_consumer=True, config=config, cb=self._take
         )
-        if (await self._subscription.consumer_info()).num_pending == 0:
-            # Nothing to wait for; what is delivered meanwhile comes through the callback all the same.
-            if not self.items:
-                self.done.set()
+        info = await self._subscription.consumer_info()
+        if info.num_pending == 0 and info.delivered is not None and info.delivered.consumer_seq == 0:
+            self.done.set()  # an empty bucket sends no message that could say it was the last
 
     async def _take(self, message: Msg) -> None:
         self._mirror.apply(self, message)
@@ -166,7 +166,5 @@ class _Sync[T: msgspec.Struct]:
     async def close(self) -> None:
         if self._subscription is None:
             return
-        try:
+        with contextlib.suppress(NatsError):  # its connection is closed already, and the subscription with it
             await self._subscription.unsubscribe()
-        except NatsError:
-            pass  # its connection is closed already, and the subscription with it

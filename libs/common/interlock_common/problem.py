@@ -30,9 +30,7 @@ def problem_of(error: InterlockError) -> Problem:
     )
 
 
-UNEXPECTED = Problem(
-    type="urn:interlock:error:internal", title="internal", status=500, detail="unexpected failure"
-)
+UNEXPECTED = Problem(type="urn:interlock:error:internal", title="internal", status=500, detail="unexpected failure")
 """What a caller learns of an error nobody foresaw; the log of the service has the rest."""
 
 

@@ -16,6 +16,7 @@ class _FileSource(PydanticBaseSettingsSource):
     """Takes the value of ``NAME`` from the file that ``NAME_FILE`` names, as container secrets come."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        del field  # the name says it all
         path = os.environ.get(f"{field_name.upper()}_FILE")
         if path is None:
             return None, field_name, False
@@ -28,10 +29,7 @@ class _FileSource(PydanticBaseSettingsSource):
         return value.rstrip("\r\n"), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {
-            name: self.get_field_value(field, name)[0]
-            for name, field in self.settings_cls.model_fields.items()
-        }
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
@@ -42,13 +40,13 @@ class ServiceSettings(BaseSettings):
 
     environment: Literal["development", "staging", "production"] = "production"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    trust_domain: str = Field("interlock.local", pattern=r"^[a-z0-9.-]{1,253}$")
+    trust_domain: str = Field(default="interlock.local", pattern=r"^[a-z0-9.-]{1,253}$")
     bus_url: str = "tls://127.0.0.1:4222"
     identity_dir: Path = Path("identity")
     join_dir: Path = Path("join")
     enrolment_url: str = "https://127.0.0.1:8444"
     health_host: str = "127.0.0.1"
-    health_port: int = Field(0, ge=0, le=65535)
+    health_port: int = Field(default=0, ge=0, le=65535)
 
     @classmethod
     def settings_customise_sources(
@@ -68,7 +66,5 @@ class ServiceSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
-            )
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
             raise ConfigurationError(f"settings are not usable: {problems}") from None

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -41,9 +41,7 @@ CALLS = "interlock.tool_calls"
 CALL_DURATION = "mcp.server.operation.duration"
 BUS_REQUEST_DURATION = "messaging.client.operation.duration"
 
-_SECRET_KEY = re.compile(
-    r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE
-)
+_SECRET_KEY = re.compile(r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 _REDACTED = "[redacted]"
@@ -53,9 +51,7 @@ _propagator = TraceContextTextMapPropagator()
 def exporting(signal: str = "TRACES") -> bool:
     """Whether the environment asks for this signal to be exported."""
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-    return os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(
-        os.environ.get(name) for name in names
-    )
+    return os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(os.environ.get(name) for name in names)
 
 
 def configure(service: str, instance: str, log_level: str = "INFO") -> None:
@@ -77,9 +73,7 @@ def configure(service: str, instance: str, log_level: str = "INFO") -> None:
             OTLPMetricExporter,
         )
 
-        metrics.set_meter_provider(
-            MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
-        )
+        metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource))
 
 
 def shutdown() -> None:
@@ -131,7 +125,7 @@ def span(
     *,
     parent: Context | None = None,
     attributes: Mapping[str, Any] | None = None,
-) -> Iterator[Span]:
+) -> Generator[Span]:
     """A span that notes an error's class, never its text (which could carry what a log must not)."""
     with tracer().start_as_current_span(
         name, parent, kind, attributes, record_exception=False, set_status_on_exception=False

@@ -116,8 +116,12 @@ def _service(name: str) -> Access:
 def _operator() -> Access:
     """A person with the ``nats`` command: sees streams, buckets and services, changes nothing."""
     publish = ["$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
-    for verb in ("STREAM.INFO.*", "CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.>"):
-        publish.append(f"$JS.API.{verb}")
+    publish += [
+        "$JS.API.STREAM.INFO.*",
+        "$JS.API.CONSUMER.NAMES.*",
+        "$JS.API.CONSUMER.LIST.*",
+        "$JS.API.CONSUMER.INFO.>",
+    ]
     for bucket in resources.BUCKETS:
         if bucket is not resources.SESSIONS:  # session ids are their clients' business
             publish += _reads_bucket(bucket)

@@ -59,9 +59,7 @@ PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, a
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
 BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
 TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
-SESSIONS = Bucket(
-    "sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory"
-)
+SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS)
 BUCKETS: tuple[Bucket, ...] = (REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS)
