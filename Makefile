@@ -8,6 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
 COMPOSE := docker compose
+TRUST_DOMAIN ?= interlock.local
 
 .PHONY: help demo up test integration compose-test bench check lint types contracts format snapshots nats-config \
         compose-up compose-down compose-logs clean
@@ -47,8 +48,11 @@ contracts: | $(UV) ## which package may import which (import-linter)
 snapshots: | $(UV) ## accept a changed message contract: rewrite the snapshots, then look at the diff
 	@UPDATE_SNAPSHOTS=1 $(PYTEST) -q libs/common -k snapshot
 
-nats-config: | $(UV) ## write deploy/nats/authorization.conf from the table of permissions
-	@$(RUN) python deploy/nats/render.py
+nats-config: | $(UV) build ## write deploy/nats/authorization.conf from the table of permissions
+	@{ echo '# Written by make nats-config from interlock_common/messages/access.py: change that.'; \
+	    $(RUN) python -c 'import sys; from interlock_common.messages.access import render_accounts; \
+	        sys.stdout.write(render_accounts(sys.argv[1]))' $(TRUST_DOMAIN); } > build/authorization.conf
+	@mv build/authorization.conf deploy/nats/authorization.conf
 
 compose-up: ## build and start the deployed form with Docker, and wait until it is healthy
 	@$(COMPOSE) config --quiet
@@ -63,6 +67,9 @@ compose-logs: ## follow what the deployed form says
 clean: ## remove what was built; .interlock/ (your state) stays
 	@rm -rf build dist .tools .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+build:
+	@mkdir -p build
 
 .tools/bin/uv:
 	@echo "uv is missing here: installing it into .tools/" >&2

@@ -1,0 +1,40 @@
+"""The configuration of the deployed bus: the permissions are those of the code, and nats-server accepts the file."""
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+from interlock_common.messages.access import render_accounts, spiffe_id
+from interlock_common.testing.bus import nats_server_binary
+from interlock_common.testing.pki import ScratchAuthority
+
+TRUST_DOMAIN = "interlock.local"
+NATS = Path(__file__).resolve().parent.parent / "deploy" / "nats"
+
+
+def test_the_checked_in_permissions_are_what_the_code_renders() -> None:
+    header, _, accounts = (NATS / "authorization.conf").read_text().partition("\n")
+    assert header.startswith("#")
+    assert accounts == render_accounts(TRUST_DOMAIN), "run `make nats-config`"
+
+
+def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
+    authority = ScratchAuthority()
+    key, chain = authority.issue(
+        spiffe=spiffe_id(TRUST_DOMAIN, "bus"), dns=["nats"], ips=["127.0.0.1"], lifetime=timedelta(hours=1)
+    )
+    for name, content in (("key.pem", key), ("cert.pem", chain), ("bundle.pem", authority.bundle_pem)):
+        (tmp_path / name).write_bytes(content)
+    config = (NATS / "nats-server.conf").read_text()
+    (tmp_path / "nats-server.conf").write_text(config.replace("/etc/nats/identity", str(tmp_path)))
+    (tmp_path / "authorization.conf").write_bytes((NATS / "authorization.conf").read_bytes())
+    checked = subprocess.run(
+        [nats_server_binary(), "-t", "-c", tmp_path / "nats-server.conf"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_acknowledged_messages_are_on_the_disk_and_every_client_shows_a_certificate() -> None:
+    config = (NATS / "nats-server.conf").read_text()
+    assert "sync_interval: always" in config
+    assert "verify_and_map: true" in config
