@@ -16,7 +16,10 @@ from pydantic import BaseModel, Field
 from serving import serve
 
 server = MCPServer(
-    "notes", version="0.1.0", log_level="WARNING", instructions="A notebook: add notes, search them, and mind what is in it."
+    "notes",
+    version="0.1.0",
+    log_level="WARNING",
+    instructions="A notebook: add notes, search them, and mind what is in it.",
 )
 _notes: list["Note"] = []
 _MAX_NOTES = 10_000

@@ -12,7 +12,10 @@ from pydantic import BaseModel, Field
 from serving import serve
 
 server = MCPServer(
-    "weather", version="0.1.0", log_level="WARNING", instructions="Weather that never changes, for examples and tests."
+    "weather",
+    version="0.1.0",
+    log_level="WARNING",
+    instructions="Weather that never changes, for examples and tests.",
 )
 
 City = Annotated[str, Field(min_length=1, max_length=100)]

@@ -37,6 +37,7 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     reachable: bool = True
     problem: str = ""
     tools: tuple[Tool, ...] = ()
+    description: str = ""
 
 
 class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,6 +55,7 @@ class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: Literal["none", "always"] = "none"
     visibility: Visibility = "public"
     team: str | None = None
+    description: str = ""
 
 
 class CreateUpstream(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +67,7 @@ class CreateUpstream(msgspec.Struct, frozen=True, omit_defaults=True):
     visibility: Visibility = "public"
     team: str | None = None
     era: Era | None = None
+    description: str = ""
 
 
 class CreateServer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,14 +81,19 @@ class CreateServer(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: Literal["none", "always"] = "none"
     visibility: Visibility = "public"
     team: str | None = None
+    description: str = ""
 
 
-class UpstreamList(msgspec.Struct, frozen=True):
+class UpstreamList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page without the tools, so that it fits a message; ``next_cursor`` asks for the page after it."""
+
     upstreams: tuple[Upstream, ...]
+    next_cursor: str | None = None
 
 
-class ServerList(msgspec.Struct, frozen=True):
+class ServerList(msgspec.Struct, frozen=True, omit_defaults=True):
     servers: tuple[VirtualServer, ...]
+    next_cursor: str | None = None
 
 
 class UpstreamChanged(msgspec.Struct, frozen=True, omit_defaults=True):
