@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 
 import msgspec
 import structlog
@@ -25,20 +25,20 @@ _EXPIRED = "Nats-Marker-Reason"
 type OnChange[T] = Callable[[str, T | None], None]
 
 
-class Mirror[T: msgspec.Struct]:
+class Mirror[T]:
     """The values of ``bucket`` decoded as ``kind``, by key.
 
     ``complete`` turns true when everything the bucket held at the start has been read; ``stale_since`` is the
     monotonic moment at which the bus was lost, None while the mirror is live.
     """
 
-    def __init__(self, bus: Bus, bucket: Bucket, kind: type[T], *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, bus: Bus, bucket: Bucket, kind: type[T] | UnionType, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.bucket = bucket
         self.complete = False
         self.revision = 0
         self._bus = bus
         self._clock = clock
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
         self._items: dict[str, T] = {}
         self._prefix = len(f"$KV.{bucket.name}.")
         self._sync: _Sync[T] | None = None
@@ -141,7 +141,7 @@ class Mirror[T: msgspec.Struct]:
             listener(key, value)
 
 
-class _Sync[T: msgspec.Struct]:
+class _Sync[T]:
     """One reading of the bucket from its beginning on, through an ordered consumer."""
 
     def __init__(self, mirror: Mirror[T]) -> None:

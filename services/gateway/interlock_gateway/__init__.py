@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""The edge of Interlock: MCP, REST and the console, and the catalog of what can be reached."""

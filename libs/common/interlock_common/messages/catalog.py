@@ -18,7 +18,7 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str
 
 
-class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
+class Upstream(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="upstream"):
     """An MCP server behind the gateway; bucket ``catalog``, key ``upstream.<id>``.
 
     ``slug`` prefixes its tools where names are prefixed. ``owner`` is a principal. ``team`` is set when the
@@ -40,7 +40,7 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True):
+class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):
     """A chosen set of tools under ``/servers/{id}/mcp``; bucket ``catalog``, key ``server.<id>``.
 
     ``tools`` are ``<upstream id>/<original name>``; ``upstreams`` take in all tools of an upstream.
@@ -56,6 +56,10 @@ class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True):
     visibility: Visibility = "public"
     team: str | None = None
     description: str = ""
+
+
+type CatalogItem = Upstream | VirtualServer
+"""A value of bucket ``catalog``; its ``kind`` says which."""
 
 
 class CreateUpstream(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,27 @@
+"""Settings of the edge."""
+
+from pydantic import Field, SecretStr
+
+from interlock_common.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What an operator may set; names as environment variables in upper case."""
+
+    host: str = "0.0.0.0"
+    port: int = Field(default=4444, ge=0, le=65535)
+    public_url: str = ""
+    jwt_issuer: str = "mcpgateway"
+    jwt_audience: str = "mcpgateway-api"
+    allowed_origins: str = ""
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    call_timeout: float = Field(default=60.0, gt=0)
+    upstream_connections: int = Field(default=256, ge=1)
+    session_lifetime: float = Field(default=24 * 3600.0, gt=0)
+    audit_digest_key: SecretStr | None = None
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Browser origins that may call, besides the gateway's own."""
+        return frozenset(origin.strip() for origin in self.allowed_origins.split(",") if origin.strip())

@@ -1,0 +1,1 @@
+"""Talking MCP to the servers behind the gateway."""
