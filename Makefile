@@ -4,6 +4,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
+# A Python of pyenv counts even where its shims are not on the path: it saves a download.
+PYENV_PYTHON := $(lastword $(sort $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.13.*/bin)))
+export PATH := $(PATH)$(if $(PYENV_PYTHON),:$(PYENV_PYTHON))
+
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
