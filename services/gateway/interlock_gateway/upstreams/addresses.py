@@ -10,9 +10,8 @@ import socket
 from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from yarl import URL
-
 from interlock_common.errors import UpstreamFailed
+from yarl import URL
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import msgspec
-from yarl import URL
-
 from interlock_common import telemetry
 from interlock_common.messages.catalog import Era, Tool
+from yarl import URL
+
 from interlock_gateway.upstreams.addresses import check_literal
 from interlock_gateway.upstreams.exchange import Answer, RpcMessage, UpstreamUnusable, end_session, origin, post
 
@@ -49,7 +49,7 @@ class Discovered:
 
 
 class _Capabilities(msgspec.Struct, frozen=True):
-    tools: msgspec.Raw | None = None
+    tools: dict[str, msgspec.Raw] | None = None
 
 
 class _DiscoverResult(msgspec.Struct, frozen=True, rename="camel"):
@@ -275,8 +275,6 @@ def _supported(message: RpcMessage) -> tuple[str, ...]:
 
 
 def _result[T](message: RpcMessage, kind: type[T]) -> T | None:
-    if message.result is None:
-        return None
     try:
         return msgspec.json.decode(message.result, type=kind)
     except msgspec.DecodeError:

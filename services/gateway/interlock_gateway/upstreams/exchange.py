@@ -10,9 +10,8 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from yarl import URL
-
 from interlock_common.errors import UpstreamFailed
+from yarl import URL
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -41,11 +40,11 @@ class RpcError(msgspec.Struct, frozen=True):
 
 
 class RpcMessage(msgspec.Struct, frozen=True):
-    """The envelope of a JSON-RPC message; the result stays the bytes it was."""
+    """The envelope of a JSON-RPC message; the result stays the bytes it was, none where there is none."""
 
     id: int | str | None = None
     method: str | None = None
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw()
     error: RpcError | None = None
 
 
@@ -138,21 +137,25 @@ def _decode(data: bytes) -> RpcMessage | None:
 
 
 def _explain(error: Exception, url: URL) -> UpstreamUnusable:
-    place = origin(url)
+    detail, cause = _reason(error, url, origin(url))
+    return UpstreamUnusable(detail, cause)
+
+
+def _reason(error: Exception, url: URL, place: str) -> tuple[str, str]:  # noqa: PLR0911 - a table, one line a kind
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return UpstreamUnusable(f"the name {url.host} does not resolve", "dns")
+            return (f"the name {url.host} does not resolve", "dns")
         case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
-            return UpstreamUnusable(f"the certificate of {place} is not valid: {reason.verify_message}", "tls")
+            return (f"the certificate of {place} is not valid: {reason.verify_message}", "tls")
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            return UpstreamUnusable(f"{place} does not complete a TLS handshake", "tls")
+            return (f"{place} does not complete a TLS handshake", "tls")
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
-            return UpstreamUnusable(f"{place} refuses the connection: nothing listens there", "refused")
+            return (f"{place} refuses the connection: nothing listens there", "refused")
         case TimeoutError():
-            return UpstreamUnusable(f"{place} did not answer in time", "timeout")
+            return (f"{place} did not answer in time", "timeout")
         case aiohttp.ClientConnectorError(os_error=reason):
-            return UpstreamUnusable(f"no connection to {place}: {reason.strerror or 'it failed'}", "connection")
+            return (f"no connection to {place}: {reason.strerror or 'it failed'}", "connection")
         case aiohttp.ClientResponseError():
-            return UpstreamUnusable(f"{place} does not answer in HTTP", "not_mcp")
+            return (f"{place} does not answer in HTTP", "not_mcp")
         case _:
-            return UpstreamUnusable(f"{place} closed the connection before it had answered", "connection")
+            return (f"{place} closed the connection before it had answered", "connection")
