@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""auth: identities, tokens and revocation."""

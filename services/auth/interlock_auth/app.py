@@ -1,0 +1,107 @@
+"""The only wiring of auth."""
+
+from interlock_common.database import open_engine
+from interlock_common.errors import Unavailable
+from interlock_common.runtime import Service, running
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.bus import BusOutlet, bind, ensure_buckets
+from interlock_auth.config import Settings
+from interlock_auth.housekeeping import Housekeeping
+from interlock_auth.keys import Keyring, KeyRules
+from interlock_auth.passwords import Passwords
+from interlock_auth.principals import LoginRules, Principals
+from interlock_auth.revocation import Revocations
+from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
+from interlock_auth.tokens import Mint, TokenRules, Tokens, warn_of_defaults
+
+_RETRY_SECONDS = 0.5
+
+
+class Auth:
+    """The parts of auth, wired to one service process."""
+
+    def __init__(self, settings: Settings, service: Service, engine: AsyncEngine) -> None:
+        self._settings = settings
+        self._service = service
+        clock = service.clock
+        outlet = BusOutlet(service.bus, service.audit, clock)
+        self._keyring = Keyring(
+            engine, KeyFolder(settings.key_dir), outlet, key_rules(settings), clock, brought_key(settings)
+        )
+        rules = token_rules(settings)
+        warn_of_defaults(rules, development=settings.development)
+        mint = Mint(engine, self._keyring, rules, clock)
+        self._principals = Principals(engine, outlet, Passwords(), mint, login_rules(settings), clock)
+        revocations = Revocations(engine, outlet, clock)
+        self._housekeeping = Housekeeping(
+            engine, self._keyring, self._principals, revocations, clock, settings.housekeeping_interval
+        )
+        self._reconciled = False
+        bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring)
+        service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
+
+    async def run(self) -> None:
+        """Serve until the process is told to end; a refused setting ends it before the bus is reached."""
+        settings = self._settings
+        await self._principals.ensure_administrator(
+            settings.platform_admin_email,
+            settings.platform_admin_password,
+            development=settings.development,
+            min_length=settings.password_min_length,
+        )
+        await self._service.run(on_connected=self._fill)
+
+    async def _fill(self) -> None:
+        """Fill the buckets, trying until the bus takes it: JetStream may come up after the connection."""
+        while True:
+            try:
+                await ensure_buckets(self._service.bus)
+                await self._keyring.prepare()
+                await self._housekeeping.reconcile()
+                break
+            except Unavailable:
+                await self._service.clock.sleep(_RETRY_SECONDS)
+        self._reconciled = True
+        self._service.background(self._housekeeping.run(), "housekeeping")
+
+
+async def serve(settings: Settings) -> None:
+    """Run auth with ``settings``."""
+    async with running(settings, "auth", description="identities, tokens and revocation") as service:
+        engine = open_engine(settings.database_url)
+        try:
+            await Auth(settings, service, engine).run()
+        finally:
+            await engine.dispose()
+
+
+def key_rules(settings: Settings) -> KeyRules:
+    return KeyRules(settings.jwt_algorithm, settings.key_overlap, settings.key_lifetime, settings.jwt_publish_secret)
+
+
+def token_rules(settings: Settings) -> TokenRules:
+    return TokenRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        max_lifetime=settings.max_token_lifetime,
+        require_expiration=settings.require_token_expiration,
+        environment=settings.environment if settings.embed_environment_in_tokens else None,
+    )
+
+
+def login_rules(settings: Settings) -> LoginRules:
+    return LoginRules(
+        max_failures=settings.max_failed_login_attempts,
+        lockout=settings.account_lockout_duration_minutes * 60,
+        session_lifetime=min(settings.session_token_lifetime, settings.max_token_lifetime),
+    )
+
+
+def brought_key(settings: Settings) -> SigningPair | None:
+    """The key that the operator brings, if any: a shared secret for HS256, else a PEM file."""
+    if settings.jwt_algorithm == "HS256":
+        return secret_pair(settings.jwt_secret_key, development=settings.development)
+    if settings.jwt_private_key_path is not None:
+        return read_pair(settings.jwt_private_key_path, settings.jwt_algorithm, settings.jwt_public_key_path)
+    return None

@@ -1,0 +1,99 @@
+"""Nobody mints what they do not hold: how far a principal, an actor and a token reach, and which holds which."""
+
+from dataclasses import dataclass
+
+from interlock_common.messages.auth import Principal, Scopes
+from interlock_common.messages.common import Actor
+
+from interlock_auth.errors import NotContained
+
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a credential opens. ``None`` is no limit: every permission, every team, every server."""
+
+    permissions: frozenset[str] | None
+    teams: frozenset[str] | None
+    server_id: str | None = None
+
+    def holds(self, other: "Reach") -> bool:
+        """Whether ``other`` opens nothing that this does not open."""
+        return (
+            _within(other.permissions, self.permissions)
+            and _within(other.teams, self.teams)
+            and self.server_id in (None, other.server_id)
+        )
+
+    def may(self, permission: str) -> bool:
+        return self.permissions is None or permission in self.permissions
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a token was minted with; ``teams`` None is the claim left out."""
+
+    scopes: Scopes
+    teams: tuple[str, ...] | None
+
+
+def reach_of_token(principal: Principal, grant: Grant) -> Reach:
+    """What a token of ``principal`` opens: never more than the principal, less as its grant says."""
+    scoped = None if not grant.scopes.permissions else _permissions(grant.scopes.permissions)
+    if grant.teams is None:
+        teams = None if principal.is_admin else frozenset[str]()
+    else:
+        teams = _meet(frozenset(grant.teams), None if principal.is_admin else frozenset(principal.teams))
+    return Reach(_meet(_own_permissions(principal), scoped), teams, grant.scopes.server_id)
+
+
+def reach_of_actor(principal: Principal, actor: Actor) -> Reach:
+    """What someone opens who came without a token of ours, such as with a client certificate."""
+    if principal.is_admin and actor.is_admin:
+        claimed = _permissions(actor.permissions) if actor.permissions else None
+        return Reach(claimed, None)
+    permissions = _meet(_own_permissions(principal), _permissions(actor.permissions))
+    return Reach(permissions, _meet(frozenset(actor.teams), None if principal.is_admin else frozenset(principal.teams)))
+
+
+def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
+    """Refuse a grant that reaches further than ``held``, naming what is missing.
+
+    What a grant names must be held, and what it leaves out must not widen it: a limited credential cannot mint
+    an unlimited one.
+    """
+    _require_named(held, asked)
+    reach = reach_of_token(principal, asked)
+    if not _within(reach.permissions, held.permissions):
+        raise NotContained("a token without scopes.permissions would open more than the credential that asks for it")
+    if not _within(reach.teams, held.teams):
+        raise NotContained("a token without teams would open more than the credential that asks for it")
+    if held.server_id not in (None, reach.server_id):
+        raise NotContained(f"scopes.server_id must be {held.server_id}, as in the credential that asks for it")
+
+
+def _require_named(held: Reach, asked: Grant) -> None:
+    named = asked.scopes.permissions
+    if held.permissions is not None and (missing := sorted(set(named) - held.permissions)):
+        raise NotContained(f"scopes.permissions names {', '.join(missing)}, which the actor does not hold")
+    if asked.teams is not None and held.teams is not None and (missing := sorted(set(asked.teams) - held.teams)):
+        raise NotContained(f"teams names {', '.join(missing)}, which the actor is not in")
+
+
+def _own_permissions(principal: Principal) -> frozenset[str] | None:
+    return None if principal.is_admin else _permissions(principal.permissions)
+
+
+def _permissions(names: tuple[str, ...]) -> frozenset[str] | None:
+    return None if ANY in names else frozenset(names)
+
+
+def _meet(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    if one is None:
+        return other
+    return one if other is None else one & other
+
+
+def _within(inner: frozenset[str] | None, outer: frozenset[str] | None) -> bool:
+    return outer is None or (inner is not None and inner <= outer)

@@ -1,0 +1,66 @@
+"""What auth does by itself: bring the buckets to the database's truth, and forget what has ended."""
+
+import structlog
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import InterlockError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.keys import Keyring
+from interlock_auth.principals import Principals
+from interlock_auth.revocation import Revocations
+from interlock_auth.store import Store
+
+TOKEN_MEMORY = 30 * 86400
+"""Seconds that an expired token stays listed, with its revocation."""
+_log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Runs beside the requests, in every replica; each step may be repeated."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        keyring: Keyring,
+        principals: Principals,
+        revocations: Revocations,
+        clock: Clock,
+        interval: float,
+    ) -> None:
+        self._engine = engine
+        self._keyring = keyring
+        self._principals = principals
+        self._revocations = revocations
+        self._clock = clock
+        self._interval = interval
+
+    async def reconcile(self) -> None:
+        """Publish everything again from the database, so that a lost bucket is rebuilt by a start of auth."""
+        await self._keyring.publish()
+        await self._principals.publish()
+        await self._revocations.publish(unpublished_only=False)
+
+    async def tidy(self) -> None:
+        """Publish what the bus missed, rotate a key that is due, withdraw keys and rows that have ended."""
+        await self._revocations.publish(unpublished_only=True)
+        await self._keyring.rotate_when_due()
+        await self._keyring.prune()
+        await self._principals.forget_old_failures()
+        now = int(self._clock.time())
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            await store.prune_revocations(now - TOKEN_MEMORY)
+            await store.prune_tokens(now - TOKEN_MEMORY)
+
+    async def run(self) -> None:
+        """Tidy for ever; what fails is tried again after the interval."""
+        while True:
+            await self._clock.sleep(self._interval)
+            try:
+                await self.tidy()
+            except InterlockError as error:
+                _log.warning("housekeeping will be tried again", code=error.code, reason=error.detail)
+            except (SQLAlchemyError, OSError) as error:  # the database may be away for a while
+                _log.warning("housekeeping will be tried again", error=type(error).__name__)

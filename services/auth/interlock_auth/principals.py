@@ -1,0 +1,152 @@
+"""Who exists: the platform administrator of the first start, and logging in."""
+
+from dataclasses import dataclass
+
+import structlog
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import ConfigurationError
+from interlock_common.messages.auth import IssuedToken, Login, Scopes, principal_key
+from interlock_common.messages.resources import PRINCIPALS
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.containment import Grant
+from interlock_auth.errors import LockedOut, LoginRefused
+from interlock_auth.models import PrincipalRow
+from interlock_auth.outlet import Outlet
+from interlock_auth.passwords import Passwords
+from interlock_auth.store import Store
+from interlock_auth.tokens import Mint, principal_of
+
+WELL_KNOWN_PASSWORD = "changeme"  # noqa: S105 - the default that must not survive outside development
+MAX_EMAIL_LENGTH = 254
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LoginRules:
+    """After ``max_failures`` failed logins in a row an e-mail is locked for ``lockout`` seconds.
+
+    ``session_lifetime`` is how long the token of a login lives, in seconds.
+    """
+
+    max_failures: int
+    lockout: int
+    session_lifetime: int
+
+
+class Principals:
+    """The principals of the deployment."""
+
+    def __init__(
+        self, engine: AsyncEngine, outlet: Outlet, passwords: Passwords, mint: Mint, rules: LoginRules, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._outlet = outlet
+        self._passwords = passwords
+        self._mint = mint
+        self._rules = rules
+        self._clock = clock
+
+    async def ensure_administrator(
+        self, email: str, password: str | None, *, development: bool, min_length: int
+    ) -> None:
+        """Create the platform administrator where there is none; an existing one keeps its password.
+
+        Outside development the well-known password stops the start, also one that is already stored.
+        """
+        name = normalized(email)
+        async with transaction(self._engine) as session:
+            existing = await Store(session).principal(name)
+        if existing is not None:
+            await self._refuse_well_known(existing, development=development)
+            return
+        chosen = _first_password(password, development=development, min_length=min_length)
+        row = PrincipalRow(
+            name=name, password_hash=await self._passwords.hash(chosen), active=True, is_admin=True,
+            teams="[]", permissions="[]", created_at=int(self._clock.time()),
+        )  # fmt: skip
+        async with transaction(self._engine) as session:
+            created = await Store(session).add_principal(row)
+        if created:
+            _log.info("platform administrator created", principal=name)
+
+    async def login(self, request: Login) -> IssuedToken:
+        """A short-lived token for an e-mail and a password.
+
+        Unknown, inactive and locked e-mails are told apart by nobody who cannot log in: all count and all lock.
+        """
+        email = normalized(request.email)[:MAX_EMAIL_LENGTH]
+        row = await self._count_and_find(email)
+        if not await self._passwords.verify(row.password_hash if row else None, request.password):
+            self._outlet.record_soon("login.refused", email, email)
+            raise LoginRefused("e-mail or password is wrong")
+        if row is None or not row.active:
+            raise LoginRefused("e-mail or password is wrong")
+        await self._forget_failures(row, request.password)
+        principal = principal_of(row)
+        teams = None if principal.is_admin else principal.teams
+        grant = Grant(Scopes(), teams)
+        issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant)
+        await self._outlet.record("login.accepted", principal.name, issued.id, expires_at=issued.expires_at)
+        return issued
+
+    async def publish(self) -> None:
+        """Put every principal into the bucket, as after its loss."""
+        async with transaction(self._engine) as session:
+            rows = await Store(session).principals()
+        for row in rows:
+            await self._outlet.put(PRINCIPALS, principal_key(row.name), principal_of(row))
+
+    async def forget_old_failures(self) -> None:
+        async with transaction(self._engine) as session:
+            await Store(session).prune_failures(int(self._clock.time()) - self._rules.lockout)
+
+    async def _count_and_find(self, email: str) -> PrincipalRow | None:
+        now = int(self._clock.time())
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            past = await store.failures(email)
+            locked = past is not None and past.failures >= self._rules.max_failures
+            if past is not None and locked and now - past.last_at < self._rules.lockout:
+                retry_after = self._rules.lockout - (now - past.last_at)
+                raise LockedOut("too many failed logins for this e-mail, try again later", retry_after=retry_after)
+            attempts = await store.count_attempt(email, now, self._rules.lockout)
+            row = await store.principal(email)
+        if attempts > self._rules.max_failures:
+            raise LockedOut("too many failed logins for this e-mail, try again later", retry_after=self._rules.lockout)
+        return row
+
+    async def _forget_failures(self, row: PrincipalRow, password: str) -> None:
+        fresh_hash = None
+        if row.password_hash is not None and self._passwords.is_outdated(row.password_hash):
+            fresh_hash = await self._passwords.hash(password)
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            await store.forget_failures(row.name)
+            if fresh_hash is not None:
+                await store.set_password_hash(row.name, fresh_hash)
+
+    async def _refuse_well_known(self, row: PrincipalRow, *, development: bool) -> None:
+        if development or not await self._passwords.verify(row.password_hash, WELL_KNOWN_PASSWORD):
+            return
+        raise ConfigurationError(f"{row.name} still has the well-known default password, which only development allows")
+
+
+def normalized(email: str) -> str:
+    """One principal per mailbox, however its e-mail is written."""
+    return email.strip().lower()
+
+
+def _first_password(password: str | None, *, development: bool, min_length: int) -> str:
+    if development:
+        if password in (None, "", WELL_KNOWN_PASSWORD):
+            _log.warning("the platform administrator has the well-known default password; only development allows it")
+        return password or WELL_KNOWN_PASSWORD
+    if not password:
+        raise ConfigurationError("PLATFORM_ADMIN_PASSWORD must be set for the first start outside development")
+    if password == WELL_KNOWN_PASSWORD:
+        raise ConfigurationError("PLATFORM_ADMIN_PASSWORD is the well-known default, which only development allows")
+    if len(password) < min_length:
+        raise ConfigurationError(f"PLATFORM_ADMIN_PASSWORD must have at least {min_length} characters")
+    return password

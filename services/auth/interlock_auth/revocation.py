@@ -1,0 +1,80 @@
+"""What is revoked stops counting: durable first, then in every mirror."""
+
+import structlog
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.messages.auth import Revocation, Revoked, RevokeToken, revocation_key
+from interlock_common.messages.resources import REVOCATIONS
+from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.errors import TokenNotFound
+from interlock_auth.models import NEVER, RevocationRow
+from interlock_auth.outlet import Outlet
+from interlock_auth.store import Store
+from interlock_auth.tokens import standing
+
+GRACE = 300
+"""Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""
+_MAX_REASON_LENGTH = 1000
+_log = structlog.get_logger(__name__)
+
+
+class Revocations:
+    """Revokes tokens, and publishes again what the bus has not taken or has lost."""
+
+    def __init__(self, engine: AsyncEngine, outlet: Outlet, clock: Clock) -> None:
+        self._engine = engine
+        self._outlet = outlet
+        self._clock = clock
+
+    async def revoke(self, request: RevokeToken) -> Revoked:
+        """Revoke one's own token, or any as an administrator; repeating it publishes it again.
+
+        Raises Unavailable when the bus did not take it: it is durable then, and published as soon as it does.
+        """
+        row, is_new = await self._remember(request)
+        revision = await self._publish(row)
+        if is_new:  # a revocation never waits for the audit stream: it must take effect without it
+            await self._outlet.event(EVT_TOKEN_REVOKED, _selector(row))
+            self._outlet.record_soon("token.revoked", row.revoked_by, row.token_id, reason=row.reason)
+        return Revoked(row.token_id, revision)
+
+    async def publish(self, *, unpublished_only: bool) -> int:
+        """Put revocations into the bucket whose tokens still live; answers how many."""
+        async with transaction(self._engine) as session:
+            now = int(self._clock.time())
+            rows = await Store(session).live_revocations(now, unpublished_only=unpublished_only)
+        for row in rows:
+            await self._publish(row)
+        if rows and unpublished_only:
+            _log.warning("revocations published late", count=len(rows))
+        return len(rows)
+
+    async def _remember(self, request: RevokeToken) -> tuple[RevocationRow, bool]:
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            principal, held = await standing(store, request.actor)
+            token = await store.token(request.id)
+            foreign = token is not None and token.principal != principal.name
+            if token is None or (foreign and not (principal.is_admin and held.may("tokens.delete"))):
+                raise TokenNotFound(f"there is no token {request.id} that the actor may revoke")
+            expires_at = token.expires_at if token.expires_at == NEVER else token.expires_at + GRACE
+            row = RevocationRow(
+                token_id=token.id, revoked_at=int(self._clock.time()), revoked_by=principal.name,
+                reason=request.reason[:_MAX_REASON_LENGTH], expires_at=expires_at, revision=None,
+            )  # fmt: skip
+            is_new = await store.add_revocation(row)
+            known = row if is_new else await store.revocation(token.id)
+        return known or row, is_new
+
+    async def _publish(self, row: RevocationRow) -> int:
+        ttl = None if row.expires_at == NEVER else max(1.0, row.expires_at - self._clock.time())
+        revision = await self._outlet.put(REVOCATIONS, revocation_key(row.token_id), _selector(row), ttl)
+        async with transaction(self._engine) as session:
+            await Store(session).set_revision(row.token_id, revision)
+        return revision
+
+
+def _selector(row: RevocationRow) -> Revocation:
+    return Revocation(row.token_id, row.revoked_at, row.reason)

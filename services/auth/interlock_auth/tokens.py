@@ -1,0 +1,193 @@
+"""Minting and listing tokens: what they say, how long they live, and that none reaches further than its maker."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+import msgspec
+import structlog
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.messages.auth import CreateToken, IssuedToken, Principal, Scopes, TokenList, TokenSummary
+from interlock_common.messages.common import Actor, Page
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.containment import Grant, Reach, reach_of_actor, reach_of_token, require_contained
+from interlock_auth.errors import LifetimeRefused, NameRefused, NotContained
+from interlock_auth.keys import Keyring
+from interlock_auth.models import NEVER, PrincipalRow, TokenRow
+from interlock_auth.outlet import Outlet
+from interlock_auth.store import Store
+
+DEFAULT_ISSUER = "mcpgateway"
+DEFAULT_AUDIENCE = "mcpgateway-api"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
+_MAX_NAME_LENGTH = 255
+_MAX_PAGE = 500
+_names = msgspec.json.Decoder(tuple[str, ...])
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """What every token says, and how long it may live (seconds).
+
+    With ``require_expiration`` a token always has an end; ``environment`` is embedded as ``env`` when set.
+    """
+
+    issuer: str = DEFAULT_ISSUER
+    audience: str = DEFAULT_AUDIENCE
+    max_lifetime: int = 90 * 86400
+    require_expiration: bool = True
+    environment: str | None = None
+
+
+class Mint:
+    """Makes tokens; containment is the business of whoever calls it."""
+
+    def __init__(self, engine: AsyncEngine, keyring: Keyring, rules: TokenRules, clock: Clock) -> None:
+        self._engine = engine
+        self._keyring = keyring
+        self._rules = rules
+        self._clock = clock
+
+    async def issue(self, principal: Principal, name: str, lifetime: int, grant: Grant) -> IssuedToken:
+        """Sign a token and keep its SHA-256; the token itself exists only in the answer."""
+        issued_at = int(self._clock.time())
+        expires_at = self._expiry(issued_at, lifetime)
+        token_id = str(uuid.uuid4())
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            pair = await self._keyring.signer(store, expires_at)
+            claims = self._claims(principal, grant, token_id, issued_at, expires_at)
+            token = jwt.encode(claims, pair.private, pair.algorithm, headers={"kid": pair.kid, "typ": TOKEN_TYPE})
+            await store.add_token(TokenRow(
+                id=token_id, name=name, principal=principal.name, digest=hashlib.sha256(token.encode()).digest(),
+                kid=pair.kid, scopes=_json(grant.scopes), teams=None if grant.teams is None else _json(grant.teams),
+                created_at=issued_at, expires_at=expires_at,
+            ))  # fmt: skip
+        return IssuedToken(token_id, token, on_the_wire(expires_at))
+
+    def _expiry(self, issued_at: int, lifetime: int) -> int:
+        if lifetime == 0 and not self._rules.require_expiration:
+            return NEVER
+        if lifetime <= 0:
+            raise LifetimeRefused("lifetime must be positive: tokens must expire")
+        if lifetime > self._rules.max_lifetime:
+            raise LifetimeRefused(f"lifetime must not exceed {self._rules.max_lifetime} seconds")
+        return issued_at + lifetime
+
+    def _claims(
+        self, principal: Principal, grant: Grant, token_id: str, issued_at: int, expires_at: int
+    ) -> dict[str, Any]:
+        claims: dict[str, Any] = {
+            "iss": self._rules.issuer,
+            "aud": self._rules.audience,
+            "sub": principal.name,
+            "jti": token_id,
+            "iat": issued_at,
+        }
+        if expires_at != NEVER:
+            claims["exp"] = expires_at
+        if grant.teams is not None:
+            claims["teams"] = list(grant.teams)
+        if grant.scopes != Scopes():
+            claims["scopes"] = msgspec.to_builtins(grant.scopes)
+        if self._rules.environment is not None:
+            claims["env"] = self._rules.environment
+        return claims
+
+
+class Tokens:
+    """What actors do with tokens."""
+
+    def __init__(self, engine: AsyncEngine, mint: Mint, outlet: Outlet) -> None:
+        self._engine = engine
+        self._mint = mint
+        self._outlet = outlet
+
+    async def create(self, request: CreateToken) -> IssuedToken:
+        """A token of the actor, contained in the credential that asks for it."""
+        if not request.name.strip() or len(request.name) > _MAX_NAME_LENGTH:
+            raise NameRefused(f"name must have between 1 and {_MAX_NAME_LENGTH} characters")
+        grant = Grant(request.scopes, request.teams)
+        async with transaction(self._engine) as session:
+            principal, held = await standing(Store(session), request.actor)
+        require_contained(principal, held, grant)
+        issued = await self._mint.issue(principal, request.name, request.lifetime, grant)
+        await self._outlet.record(
+            "token.created", request.actor.principal, issued.id, name=request.name, expires_at=issued.expires_at,
+            scopes=msgspec.to_builtins(grant.scopes), teams=grant.teams,
+        )  # fmt: skip
+        return issued
+
+    async def list(self, request: Page) -> TokenList:
+        """The actor's tokens, newest first; an unlimited administrator sees everyone's.
+
+        The cursor is the id of the last token of the page before.
+        """
+        limit = max(1, min(request.limit, _MAX_PAGE))
+        async with transaction(self._engine) as session:
+            store = Store(session)
+            principal, held = await standing(store, request.actor)
+            everyone = principal.is_admin and held.may("tokens.read")
+            before = await store.token(request.cursor) if request.cursor else None
+            rows = await store.tokens(None if everyone else principal.name, limit, before)
+        return TokenList(tuple(_summary(row, revoked=revoked) for row, revoked in rows))
+
+
+async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
+    """Who the actor is by our own records, and what the credential it came with opens.
+
+    The actor's word counts only where we have no record: the principal and, when it came with a token, that
+    token are ours, so they decide. An administrator must be one on both sides.
+    """
+    row = await store.principal(actor.principal)
+    if row is None or not row.active:
+        raise NotContained(f"{actor.principal} is not an active principal here and holds nothing")
+    principal = msgspec.structs.replace(principal_of(row), is_admin=row.is_admin and actor.is_admin)
+    if actor.token_id is None:
+        return principal, reach_of_actor(principal, actor)
+    parent = await store.token(actor.token_id)
+    if parent is None or parent.principal != principal.name:
+        raise NotContained("the token that asks was not minted here, so what it holds is not known")
+    if await store.revocation(actor.token_id) is not None:
+        raise NotContained("the token that asks is revoked")
+    return principal, reach_of_token(principal, _grant(parent))
+
+
+def principal_of(row: PrincipalRow) -> Principal:
+    """A principal as the mirrors know it, without its password."""
+    names = _names.decode
+    return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions))
+
+
+def on_the_wire(expires_at: int) -> int:
+    """An expiry as contracts say it: 0 is never."""
+    return 0 if expires_at == NEVER else expires_at
+
+
+def warn_of_defaults(rules: TokenRules, *, development: bool) -> None:
+    """Outside development, say that another deployment with the same defaults would take our tokens."""
+    if development:
+        return
+    for setting, value, default in (
+        ("JWT_ISSUER", rules.issuer, DEFAULT_ISSUER), ("JWT_AUDIENCE", rules.audience, DEFAULT_AUDIENCE),
+    ):  # fmt: skip
+        if value == default:
+            _log.warning("a token setting has its default outside development", setting=setting, value=value)
+
+
+def _grant(row: TokenRow) -> Grant:
+    scopes = msgspec.json.decode(row.scopes, type=Scopes)
+    return Grant(scopes, None if row.teams is None else _names.decode(row.teams))
+
+
+def _summary(row: TokenRow, *, revoked: bool) -> TokenSummary:
+    return TokenSummary(row.id, row.name, row.principal, row.created_at, on_the_wire(row.expires_at), revoked)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

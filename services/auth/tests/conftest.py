@@ -1,0 +1,153 @@
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from interlock_auth.keys import Keyring, KeyRules
+from interlock_auth.models import Base, PrincipalRow
+from interlock_auth.passwords import Passwords
+from interlock_auth.principals import LoginRules, Principals
+from interlock_auth.revocation import Revocations
+from interlock_auth.signing import KeyFolder
+from interlock_auth.store import Store
+from interlock_auth.tokens import Mint, TokenRules, Tokens
+from interlock_common.database import migrate, open_engine, transaction
+from interlock_common.errors import Unavailable
+from interlock_common.messages.common import Actor
+from interlock_common.messages.resources import Bucket
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+ADMIN = "admin@example.com"
+PASSWORD = "correct horse battery staple"
+POSTGRES = os.environ.get("TEST_POSTGRES_URL")
+
+
+@dataclass
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    at: float = 1_800_000_000.0
+
+    def advance(self, seconds: float) -> None:
+        self.at += seconds
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
+
+    def time(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+        await asyncio.sleep(0)
+
+
+@dataclass
+class FakeOutlet:
+    """Keeps what would go onto the bus; ``away`` refuses as a lost bus does."""
+
+    buckets: dict[str, dict[str, msgspec.Struct]] = field(default_factory=dict)
+    ttls: dict[str, float | None] = field(default_factory=dict)
+    events: list[tuple[str, msgspec.Struct]] = field(default_factory=list)
+    actions: list[tuple[str, str, str]] = field(default_factory=list)
+    revision: int = 0
+    away: bool = False
+
+    async def put(self, bucket: Bucket, key: str, value: msgspec.Struct, ttl: float | None = None) -> int:
+        if self.away:
+            raise Unavailable("the bus is away")
+        self.revision += 1
+        self.buckets.setdefault(bucket.name, {})[key] = value
+        self.ttls[key] = ttl
+        return self.revision
+
+    async def delete(self, bucket: Bucket, key: str) -> None:
+        del self.buckets[bucket.name][key]
+
+    async def event(self, subject: str, event: msgspec.Struct) -> None:
+        self.events.append((subject, event))
+
+    async def record(self, action: str, actor: str, target: str, **detail: object) -> None:
+        self.record_soon(action, actor, target, **detail)
+
+    def record_soon(self, action: str, actor: str, target: str, **detail: object) -> None:
+        assert msgspec.json.encode(detail)
+        self.actions.append((action, actor, target))
+
+
+@dataclass
+class World:
+    """Auth without a bus: every story on a real database and a clock that tests move."""
+
+    engine: AsyncEngine
+    clock: ManualClock
+    outlet: FakeOutlet
+    folder: KeyFolder
+    keyring: Keyring
+    mint: Mint
+    tokens: Tokens
+    principals: Principals
+    revocations: Revocations
+
+    async def add(self, name: str, *permissions: str, teams: tuple[str, ...] = (), active: bool = True) -> Actor:
+        row = PrincipalRow(
+            name=name, password_hash=None, active=active, is_admin=False,
+            teams=msgspec.json.encode(teams).decode(), permissions=msgspec.json.encode(permissions).decode(),
+            created_at=0,
+        )  # fmt: skip
+        async with transaction(self.engine) as session:
+            assert await Store(session).add_principal(row)
+        return Actor(name, teams=teams, permissions=permissions)
+
+    async def administrator(self) -> Actor:
+        await self.principals.ensure_administrator(ADMIN, PASSWORD, development=False, min_length=8)
+        return Actor(ADMIN, is_admin=True)
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[AsyncEngine]:
+    url = f"sqlite:///{tmp_path}/auth.db"
+    if request.param == "postgresql":
+        assert POSTGRES is not None
+        url = POSTGRES
+        await _empty(url)
+    await asyncio.to_thread(migrate, url, "interlock_auth")
+    engine = open_engine(url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> World:
+    outlet = FakeOutlet()
+    folder = KeyFolder(tmp_path / "keys")
+    keyring = Keyring(engine, folder, outlet, KeyRules("EdDSA", overlap=10, lifetime=90 * 86400), clock)
+    mint = Mint(engine, keyring, TokenRules(), clock)
+    rules = LoginRules(max_failures=3, lockout=1800, session_lifetime=3600)
+    principals = Principals(engine, outlet, Passwords(), mint, rules, clock)
+    await keyring.prepare()
+    return World(
+        engine, clock, outlet, folder, keyring, mint, Tokens(engine, mint, outlet), principals,
+        Revocations(engine, outlet, clock),
+    )  # fmt: skip
+
+
+async def _empty(url: str) -> None:
+    engine = open_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.execute(text("DROP TABLE IF EXISTS alembic_version_auth"))
+    await engine.dispose()
