@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -46,6 +47,7 @@ _BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 _REDACTED = "[redacted]"
 _propagator = TraceContextTextMapPropagator()
+_ids = RandomIdGenerator()
 
 
 def exporting(signal: str = "TRACES") -> bool:
@@ -94,6 +96,19 @@ def meter() -> metrics.Meter:
 def extract(headers: Mapping[str, str] | None) -> Context:
     """The context that a caller's headers carry; an empty one when they carry none."""
     return _propagator.extract(headers or {}, context=Context())
+
+
+CONTEXT_FIELDS = ("traceparent", "tracestate")
+"""The W3C fields that carry a context, in HTTP and NATS headers and in ``_meta``."""
+
+
+def continue_or_begin(headers: Mapping[str, str]) -> Context:
+    """The caller's context, or a fresh one where it sent none: every call has a trace id, exported or not."""
+    context = extract(headers)
+    if trace.get_current_span(context).get_span_context().is_valid or exporting():
+        return context
+    fresh = SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False)
+    return trace.set_span_in_context(NonRecordingSpan(fresh), context)
 
 
 def inject(headers: dict[str, str], context: Context | None = None) -> dict[str, str]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import jwt
 import msgspec
-
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
 from interlock_common.messages.common import Actor
+
 from interlock_gateway.errors import TokenExpired, TokenMalformed, TokenMissing, TokenRejected, TokenRevoked
 
 _MAX_TOKEN_BYTES = 8192
@@ -178,7 +178,9 @@ def _caller(token: VerifiedToken, principal: Principal) -> Caller:
     if token.teams is None:
         teams = frozenset(principal.teams) if principal.is_admin else frozenset[str]()
     else:
-        teams = frozenset(token.teams) & frozenset(principal.teams) if not principal.is_admin else frozenset(token.teams)
+        teams = (
+            frozenset(token.teams) & frozenset(principal.teams) if not principal.is_admin else frozenset(token.teams)
+        )
     return Caller(
         principal=principal.name,
         token_id=token.id,

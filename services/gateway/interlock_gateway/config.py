@@ -1,8 +1,7 @@
 """Settings of the edge."""
 
-from pydantic import Field, SecretStr
-
 from interlock_common.settings import ServiceSettings
+from pydantic import Field, SecretStr
 
 
 class Settings(ServiceSettings):

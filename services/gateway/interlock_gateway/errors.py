@@ -1,13 +1,13 @@
 """The errors of the edge.
 
-    Unauthenticated
-    ├── TokenMissing, TokenMalformed, TokenExpired, TokenRevoked
-    └── TokenRejected       signature, key, issuer or audience
-    PermissionDenied
-    └── ScopeMissing        the token or its principal lacks a permission
-    UpstreamFailed
-    ├── UpstreamUnreachable
-    └── UpstreamMisbehaved  it answered, but not MCP
+Unauthenticated
+├── TokenMissing, TokenMalformed, TokenExpired, TokenRevoked
+└── TokenRejected       signature, key, issuer or audience
+PermissionDenied
+└── ScopeMissing        the token or its principal lacks a permission
+UpstreamFailed
+├── UpstreamUnreachable
+└── UpstreamMisbehaved  it answered, but not MCP
 """
 
 from interlock_common.errors import PermissionDenied, Unauthenticated, UpstreamFailed

@@ -27,7 +27,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     jsonrpc: str
     method: str | None = None
-    id: int | str | float | None | msgspec.UnsetType = msgspec.UNSET
+    id: int | str | float | msgspec.UnsetType | None = msgspec.UNSET
     params: msgspec.Raw = _EMPTY
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

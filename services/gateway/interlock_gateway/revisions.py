@@ -32,7 +32,9 @@ type Meta = Mapping[str, msgspec.Raw]
 def is_modern(headers: Headers, meta: Meta) -> bool:
     """Whether a request speaks the stateless era: its ``_meta`` or its version header says so."""
     version = headers.get(VERSION_HEADER)
-    return META_VERSION in meta or (version is not None and version.decode("latin-1") not in LEGACY and version >= b"2026")
+    return META_VERSION in meta or (
+        version is not None and version.decode("latin-1") not in LEGACY and version >= b"2026"
+    )
 
 
 def check_modern(headers: Headers, meta: Meta, method: str, name: str | None) -> None:

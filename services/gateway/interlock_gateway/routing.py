@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
-
 from interlock_common.errors import NotFound
 from interlock_common.messages.catalog import CatalogItem, Tool, Upstream, VirtualServer, Visibility
+
 from interlock_gateway.authentication import Caller
 
 _encode = msgspec.json.encode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -107,4 +108,3 @@ def _public_definition(tool: Tool, name: str) -> bytes:
     members = _members.decode(tool.definition)
     members["name"] = msgspec.Raw(_encode(name))
     return _encode(members)
-

@@ -1,0 +1,1 @@
+"""The registry of what can be reached: upstream MCP servers, their tools, and virtual servers."""

@@ -1,0 +1,87 @@
+"""NATS in and out: which subject is which story, and how the stories reach the bus. No logic."""
+
+import uuid
+
+from interlock_common import kv, telemetry
+from interlock_common.audit_log import AuditLog
+from interlock_common.bus import Bus
+from interlock_common.clock import Clock
+from interlock_common.errors import Unavailable
+from interlock_common.messages import subjects
+from interlock_common.messages.audit import Action
+from interlock_common.messages.catalog import CatalogItem, CreateServer, CreateUpstream, UpstreamChanged
+from interlock_common.messages.common import ById, Page
+from interlock_common.messages.resources import CATALOG
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NoKeysError
+
+from interlock_gateway.catalog.servers import Servers
+from interlock_gateway.catalog.upstreams import Upstreams
+
+
+def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
+    """Say which story answers which subject."""
+    bus.endpoint(subjects.CATALOG_UPSTREAM_CREATE, CreateUpstream, upstreams.create)
+    bus.endpoint(subjects.CATALOG_UPSTREAM_LIST, Page, upstreams.list)
+    bus.endpoint(subjects.CATALOG_UPSTREAM_GET, ById, upstreams.get)
+    bus.endpoint(subjects.CATALOG_UPSTREAM_DELETE, ById, upstreams.delete)
+    bus.endpoint(subjects.CATALOG_UPSTREAM_REFRESH, ById, upstreams.refresh)
+    bus.endpoint(subjects.CATALOG_SERVER_CREATE, CreateServer, servers.create)
+    bus.endpoint(subjects.CATALOG_SERVER_LIST, Page, servers.list)
+    bus.endpoint(subjects.CATALOG_SERVER_GET, ById, servers.get)
+    bus.endpoint(subjects.CATALOG_SERVER_DELETE, ById, servers.delete)
+
+
+async def ensure_bucket(bus: Bus) -> None:
+    """Create the bucket that edges mirror, where it is missing."""
+    try:
+        await kv.ensure_bucket(bus, CATALOG)
+    except (NatsError, JetStreamError) as error:
+        raise _away(error) from error
+
+
+async def published_keys(bus: Bus) -> list[str]:
+    """The keys that the bucket holds now."""
+    try:
+        return await (await bus.js.key_value(CATALOG.name)).keys()
+    except NoKeysError:
+        return []
+    except (NatsError, JetStreamError) as error:
+        raise _away(error) from error
+
+
+class BusOutlet:
+    """The outlet of the stories, on the bus."""
+
+    def __init__(self, bus: Bus, audit: AuditLog, clock: Clock) -> None:
+        self._bus = bus
+        self._audit = audit
+        self._clock = clock
+
+    async def put(self, key: str, item: CatalogItem) -> None:
+        try:
+            await kv.put(self._bus, CATALOG, key, item)
+        except (NatsError, JetStreamError) as error:
+            raise _away(error) from error
+
+    async def delete(self, key: str) -> None:
+        try:
+            await kv.delete(self._bus, CATALOG, key)
+        except (NatsError, JetStreamError) as error:
+            raise _away(error) from error
+
+    async def changed(self, event: UpstreamChanged) -> None:
+        try:
+            await self._bus.publish_event(subjects.EVT_UPSTREAM_CHANGED, event)
+        except NatsError as error:
+            raise Unavailable(f"an event cannot be published: {type(error).__name__}") from error
+
+    async def record(self, action: str, actor: str, target: str, **detail: object) -> None:
+        trace_id, span_id = telemetry.current_ids()
+        at = int(self._clock.time() * 1000)
+        await self._audit.record(Action(str(uuid.uuid4()), at, action, actor, target, detail, trace_id, span_id))
+
+
+def _away(error: Exception) -> Unavailable:
+    return Unavailable(f"bucket {CATALOG.name} cannot be reached at the moment: {type(error).__name__}")

@@ -1,0 +1,49 @@
+"""The errors of the catalog.
+
+InvalidInput
+├── InvalidName         a name from which no slug can be made, or over its bound
+├── InvalidUrl          an address that cannot be an upstream's
+├── InvalidVisibility   team visibility without a team of the actor
+└── UnknownReference    a virtual server refers to what the actor does not see
+Conflict
+└── NameTaken           a name, slug or id is in use
+NotFound
+├── UpstreamNotFound    it does not exist, or the actor may not know that it does
+└── ServerNotFound
+PermissionDenied
+└── NotAllowed          the actor sees the thing and may not do this to it
+"""
+
+from interlock_common.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+
+
+class InvalidName(InvalidInput):
+    code = "invalid_name"
+
+
+class InvalidUrl(InvalidInput):
+    code = "invalid_url"
+
+
+class InvalidVisibility(InvalidInput):
+    code = "invalid_visibility"
+
+
+class UnknownReference(InvalidInput):
+    code = "unknown_reference"
+
+
+class NameTaken(Conflict):
+    code = "name_taken"
+
+
+class UpstreamNotFound(NotFound):
+    code = "upstream_not_found"
+
+
+class ServerNotFound(NotFound):
+    code = "server_not_found"
+
+
+class NotAllowed(PermissionDenied):
+    code = "not_allowed"

@@ -1,0 +1,39 @@
+"""Who sees an upstream or a virtual server, and who may change it."""
+
+from interlock_common.messages.catalog import Upstream, VirtualServer, Visibility
+from interlock_common.messages.common import Actor
+
+from interlock_gateway.catalog.errors import InvalidVisibility, NotAllowed
+
+
+def may_see(actor: Actor, item: Upstream | VirtualServer) -> bool:
+    """Administrators see all; others what is public, their teams' and their own."""
+    if actor.is_admin or item.visibility == "public":
+        return True
+    if item.visibility == "team":
+        return item.team in actor.teams
+    return item.owner == actor.principal
+
+
+def require(actor: Actor, permission: str) -> None:
+    """Raise NotAllowed unless the actor is an administrator or holds ``permission``."""
+    if not (actor.is_admin or permission in actor.permissions or "*" in actor.permissions):
+        raise NotAllowed(f"this needs the permission {permission}", permission=permission)
+
+
+def require_owner(actor: Actor, item: Upstream | VirtualServer, permission: str) -> None:
+    """Raise NotAllowed unless the actor is an administrator, or owns the item and holds ``permission``."""
+    require(actor, permission)
+    if not actor.is_admin and item.owner != actor.principal:
+        raise NotAllowed("only its owner or an administrator may do this")
+
+
+def settled_team(actor: Actor, visibility: Visibility, team: str | None) -> str | None:
+    """The team to store: the one given where the visibility is ``team``, else none."""
+    if visibility != "team":
+        return None
+    if team is None:
+        raise InvalidVisibility("visibility team needs a team")
+    if not actor.is_admin and team not in actor.teams:
+        raise InvalidVisibility("the team is not one of yours", team=team)
+    return team

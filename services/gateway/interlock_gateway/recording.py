@@ -1,0 +1,108 @@
+"""The audit records of the edge: an intent before a call leaves, an outcome after, a refusal where there was none."""
+
+import hmac
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+from interlock_common import telemetry
+from interlock_common.audit_log import AuditLog
+from interlock_common.clock import Clock
+from interlock_common.errors import Unavailable
+from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
+
+from interlock_gateway.authentication import Caller
+from interlock_gateway.routing import Route
+
+_log = structlog.get_logger()
+
+type Outcome = Literal["ok", "tool_error", "denied", "failed", "cancelled", "revoked"]
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """The open record of one call, until its outcome is known."""
+
+    intent: str
+    begun: float
+    trace_id: str
+    span_id: str
+    verdicts: tuple[str, ...] = ()
+
+
+class Recorder:
+    """Writes the records of one edge; arguments appear only as a digest under the deployment's key."""
+
+    def __init__(self, log: AuditLog, clock: Clock, digest_key: bytes) -> None:
+        self._log = log
+        self._clock = clock
+        self._digest_key = digest_key
+
+    async def intent(
+        self, caller: Caller, route: Route, arguments: bytes, server_id: str | None, peer: str
+    ) -> CallRecord:
+        """Make the intent durable; raises Unavailable when it could not be, and the call must not leave then."""
+        trace_id, span_id = telemetry.current_ids()
+        record = CallRecord(self._new_id(), self._clock.monotonic(), trace_id, span_id)
+        await self._log.record(CallIntent(
+            id=record.intent,
+            at=self._now(),
+            principal=caller.principal,
+            method="tools/call",
+            tool=route.tool.name,
+            upstream=route.upstream.name,
+            trace_id=trace_id,
+            span_id=span_id,
+            token_id=caller.token_id,
+            server_id=server_id,
+            arguments="hmac-sha256:" + hmac.digest(self._digest_key, arguments, "sha256").hex(),
+            peer=peer,
+            definition=route.tool.digest,
+        ))  # fmt: skip
+        return record
+
+    def outcome(self, record: CallRecord, outcome: Outcome, *, size: int = 0, reason: str = "") -> None:
+        """Record how the call ended; it rides along with the next batch."""
+        self._soon(CallOutcome(
+            id=self._new_id(),
+            at=self._now(),
+            intent=record.intent,
+            outcome=outcome,
+            ms=round((self._clock.monotonic() - record.begun) * 1000, 3),
+            bytes=size,
+            reason=reason,
+            verdicts=record.verdicts,
+            trace_id=record.trace_id,
+            span_id=record.span_id,
+        ))  # fmt: skip
+
+    def refusal(self, reason: str, *, status: int, method: str, target: str, caller: Caller | None, peer: str) -> None:
+        """Record a request that got no further."""
+        trace_id, span_id = telemetry.current_ids()
+        self._soon(Refusal(
+            id=self._new_id(),
+            at=self._now(),
+            reason=reason,
+            status=status,
+            method=method,
+            target=target,
+            principal=caller.principal if caller else "",
+            token_id=caller.token_id if caller else None,
+            peer=peer,
+            trace_id=trace_id,
+            span_id=span_id,
+        ))  # fmt: skip
+
+    def _soon(self, record: CallOutcome | Refusal) -> None:
+        try:
+            self._log.record_soon(record)
+        except Unavailable as error:
+            _log.error("audit record dropped", kind=type(record).__name__, record_id=record.id, reason=error.detail)
+
+    def _now(self) -> int:
+        return int(self._clock.time() * 1000)
+
+    def _new_id(self) -> str:
+        """Sorts by time, and cannot be guessed."""
+        return f"{self._now():012x}{os.urandom(10).hex()}"
