@@ -206,6 +206,8 @@ class _Link:
 
     def __init__(self, bus: Bus, context: ssl.SSLContext) -> None:
         self.leases = 0
+        self.client: Client
+        self.jetstream: JetStreamContext
         self._bus = bus
         self._broker = NatsBroker(
             bus.url,
@@ -226,13 +228,10 @@ class _Link:
                 endpoint.subject, bus.service, decoder=_whole_message, max_workers=endpoint.workers
             )(endpoint.serve)
 
-    @property
-    def client(self) -> Client:
-        return self._broker.connection
-
     async def open(self) -> None:
         bus = self._bus
         await self._broker.start()
+        self.client = self._broker.connection
         self.jetstream = self.client.jetstream(timeout=5)  # pyright: ignore[reportUnknownMemberType] - untyped **opts
         service = Microservice(bus.service, bus.instance, bus.version, bus.description, bus.endpoints, bus.started_at)
         await service.start(self.client)
@@ -249,6 +248,7 @@ class _Link:
         except NatsError as error:
             _log.warning("bus connection could not be drained", error=type(error).__name__)
         finally:
+            await self._broker.stop()
             await self.client.close()
 
     async def _drain(self) -> None:
@@ -260,7 +260,6 @@ class _Link:
                 subscriber.subscription = None
         while self.leases or any(_busy(subscriber) for subscriber in subscribers):  # noqa: ASYNC110 - neither has an event
             await asyncio.sleep(0.002)
-        await self._broker.stop()
 
     async def _on_error(self, error: Exception) -> None:
         text = str(error)

@@ -52,6 +52,6 @@ class Hooks:
     async def _ask(self, binding: Binding, context: HookContext, payload: bytes) -> HookVerdict:
         call = HookCall(binding.hook, context, msgspec.Raw(payload), binding.timeout)
         timeout = binding.timeout + _MARGIN_SECONDS
-        with telemetry.span(f"request {PLUGINS_HOOK_RUN}", telemetry.SpanKind.CLIENT):
+        with telemetry.span(f"request {PLUGINS_HOOK_RUN}", SpanKind.CLIENT):
             headers = telemetry.inject({TIMEOUT_HEADER: f"{timeout:g}"})
             return _verdict.decode(await self.bus.request_raw(PLUGINS_HOOK_RUN, _encode(call), headers, timeout))

@@ -13,6 +13,7 @@ import structlog
 from interlock_common import telemetry
 from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
 from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind
 
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator, Caller
@@ -207,13 +208,13 @@ class McpEndpoint:
         )
         with telemetry.span(
             f"tools/call {name}",
-            telemetry.SpanKind.SERVER,
+            SpanKind.SERVER,
             attributes={telemetry.MCP_METHOD: "tools/call", telemetry.MCP_TOOL: name},
         ):
             await self.tool_calls.call_tool(call, request.reply)
 
     async def _list(self, request: _Request, caller: Caller, *, modern: bool) -> None:
-        with telemetry.span("tools/list", telemetry.SpanKind.SERVER, attributes={telemetry.MCP_METHOD: "tools/list"}):
+        with telemetry.span("tools/list", SpanKind.SERVER, attributes={telemetry.MCP_METHOD: "tools/list"}):
             result = list_tools(self.tool_calls.catalog, caller, request.server_id, modern=modern)
             await request.reply.json(jsonrpc.answer(request.request_id, result))
 

@@ -85,6 +85,7 @@ def _consumes(stream: Stream) -> Iterable[str]:
     yield f"$JS.API.CONSUMER.CREATE.{stream.name}.>"
     yield f"$JS.API.CONSUMER.DURABLE.CREATE.{stream.name}.>"
     yield f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.>"
+    yield f"$JS.API.STREAM.MSG.GET.{stream.name}"
     yield f"$JS.ACK.{stream.name}.>"
 
 
