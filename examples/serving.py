@@ -39,9 +39,7 @@ def serve(server: "MCPServer", *, port: int) -> None:
     if arguments.modern:
         app = OnlyModern(app)
     print(f"{server.name}: http://{arguments.host}:{arguments.port}/mcp", flush=True)
-    uvicorn.run(
-        app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=2
-    )
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=2)
 
 
 def _export_traces(name: str) -> None:

@@ -44,7 +44,8 @@ async def ensure_bucket(bus: Bus) -> None:
 async def published_keys(bus: Bus) -> list[str]:
     """The keys that the bucket holds now."""
     try:
-        return await (await bus.js.key_value(CATALOG.name)).keys()
+        bucket = await bus.js.key_value(CATALOG.name)
+        return await bucket.keys()  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
     except NoKeysError:
         return []
     except (NatsError, JetStreamError) as error:

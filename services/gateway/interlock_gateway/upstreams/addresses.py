@@ -27,23 +27,18 @@ class AddressForbidden(UpstreamFailed):
 
 def is_public(address: str) -> bool:
     """Whether ``address`` belongs to the internet at large, whatever form it hides in."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return all(inner.is_global and not inner.is_multicast for inner in _embedded(parsed))
+    parsed = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
+    return parsed.is_global and not parsed.is_multicast
 
 
-def _embedded(address: _Address) -> list[_Address]:
-    """The address and the IPv4 addresses that it carries (mapped, 6to4, Teredo, NAT64)."""
-    found: list[_Address] = [address]
+def _unwrapped(address: _Address) -> _Address:
+    """The IPv4 address that an IPv6 one stands for (mapped, NAT64), else the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
-            return [address.ipv4_mapped]
-        if address.sixtofour is not None:
-            found.append(address.sixtofour)
-        if address.teredo is not None:
-            found.extend(address.teredo)
+            return address.ipv4_mapped
         if address in _NAT64:
-            return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
-    return found
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
 
 
 def check_literal(url: URL, *, allow_private: bool) -> None:

@@ -17,11 +17,10 @@ from interlock_common import telemetry
 from interlock_common.messages.catalog import Era, Tool
 from yarl import URL
 
+from interlock_gateway.revisions import LEGACY, META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 from interlock_gateway.upstreams.addresses import check_literal
 from interlock_gateway.upstreams.exchange import Answer, RpcMessage, UpstreamUnusable, end_session, origin, post
 
-MODERN_VERSION = "2026-07-28"
-LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 MODERN_ERRORS = frozenset({-32020, -32021, -32022})
 """Header mismatch, missing client capability, unsupported version: only the stateless revision has them."""
 
@@ -32,11 +31,7 @@ MAX_DEFINITION_BYTES = 800_000
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CLIENT = {"name": "interlock", "version": "0.1.0"}
-_META = {
-    "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
-    "io.modelcontextprotocol/clientInfo": _CLIENT,
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
+_META = {META_VERSION: MODERN, META_CLIENT: _CLIENT, META_CAPABILITIES: {}}
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class _Conversation:
     session: aiohttp.ClientSession
     url: URL
     era: Era = "modern"
-    version: str = MODERN_VERSION
+    version: str = MODERN
     session_id: str | None = None
     _last_id: int = field(default=0)
 
@@ -145,9 +140,7 @@ async def _open(talk: _Conversation, era: Era | None) -> bool:
         if verdict is not None:
             return verdict
         if era == "modern":
-            raise UpstreamUnusable(
-                f"{origin(talk.url)} does not speak {MODERN_VERSION}: {_described(answer)}", "protocol"
-            )
+            raise UpstreamUnusable(f"{origin(talk.url)} does not speak {MODERN}: {_described(answer)}", "protocol")
     return await _shake_hands(talk)
 
 
@@ -160,21 +153,21 @@ def _modern_verdict(answer: Answer, url: URL) -> bool | None:
         if message.error.code not in MODERN_ERRORS:
             return None
         supported = _supported(message)
-        if MODERN_VERSION in supported or not supported:
+        if MODERN in supported or not supported:
             return True
-        if any(version in LEGACY_VERSIONS for version in supported):
+        if any(version in LEGACY for version in supported):
             return None
         raise UpstreamUnusable(
             f"{origin(url)} speaks only {', '.join(supported)[:200]}, which this gateway does not", "protocol"
         )
     result = _result(message, _DiscoverResult)
-    if result is None or MODERN_VERSION not in result.supported_versions:
+    if result is None or MODERN not in result.supported_versions:
         return None
     return result.capabilities.tools is not None
 
 
 async def _shake_hands(talk: _Conversation) -> bool:
-    talk.era, talk.version = "legacy", LEGACY_VERSIONS[0]
+    talk.era, talk.version = "legacy", LEGACY[0]
     params = {"protocolVersion": talk.version, "capabilities": {}, "clientInfo": _CLIENT}
     answer = await talk.ask("initialize", params)
     _refuse_silent_statuses(answer, talk.url)
@@ -186,7 +179,7 @@ async def _shake_hands(talk: _Conversation) -> bool:
             cause,
             status=answer.status,
         )
-    if result.protocol_version not in LEGACY_VERSIONS:
+    if result.protocol_version not in LEGACY:
         raise UpstreamUnusable(
             f"{origin(talk.url)} wants revision {result.protocol_version[:32]!r}, which this gateway does not speak",
             "protocol",
