@@ -67,7 +67,7 @@ class Mirror[T]:
         self._bus.on_connected(self._restart)
         await self._restart()
 
-    async def wait_complete(self, timeout: float = 10.0) -> None:
+    async def wait_complete(self, timeout: float | None = 10.0) -> None:
         async with asyncio.timeout(timeout):
             await self._ready.wait()
 

@@ -8,6 +8,7 @@ class Settings(ServiceSettings):
     """What an operator may set; names as environment variables in upper case."""
 
     host: str = "0.0.0.0"
+    health_port: int = Field(default=9102, ge=0, le=65535)
     port: int = Field(default=4444, ge=0, le=65535)
     public_url: str = ""
     jwt_issuer: str = "mcpgateway"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import msgspec
+from opentelemetry.trace import SpanKind
 from interlock_common import telemetry
 from interlock_common.bus import Bus
 from interlock_common.endpoints import TIMEOUT_HEADER

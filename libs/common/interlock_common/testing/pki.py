@@ -80,7 +80,5 @@ class ScratchAuthority:
             .not_valid_before(begin)
             .not_valid_after((start or self._clock.now()) + lifetime)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

@@ -1,0 +1,156 @@
+"""TLS: contexts that are made anew each time, and files of an identity that change as a whole or not at all.
+
+A context is never reloaded in place: a failed reload drops the certificate that worked.
+"""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from interlock_common.errors import ConfigurationError
+
+_PRIVATE = 0o600
+_PUBLIC = 0o644
+_DER = serialization.Encoding.DER
+_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+class UnusableIdentity(ConfigurationError):
+    """A key, a certificate or a trust bundle that cannot be used; the message names the file and the reason."""
+
+    code = "unusable_identity"
+
+
+def client_context(bundle: Path, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """A context that verifies servers, name included, against ``bundle``, and shows ``cert`` where given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _loaded(context, bundle, cert, key)
+
+
+def server_context(bundle: Path, cert: Path, key: Path, *, client_certificates: bool) -> ssl.SSLContext:
+    """A context that shows ``cert`` and, with ``client_certificates``, demands one that ``bundle`` verifies."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if client_certificates:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return _loaded(context, bundle, cert, key)
+
+
+def follows(current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """A server context whose every handshake uses what ``current`` answers at that moment.
+
+    The callback runs for clients that send no server name too; connections that are open stay as they are.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def swap(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = current()
+
+    context.sni_callback = swap
+    return context
+
+
+def read(path: Path) -> bytes:
+    """The content of a file of an identity."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableIdentity(f"{path} cannot be read: {error.strerror}") from None
+
+
+def certificates(pem: bytes, source: object) -> list[x509.Certificate]:
+    """The certificates of ``pem``; ``source`` names in an error where it came from."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise UnusableIdentity(f"{source} holds no PEM certificates") from None
+
+
+def check(
+    key_pem: bytes, chain_pem: bytes, bundle_pem: bytes, moment: datetime, spiffe_id: str, directory: Path
+) -> x509.Certificate:
+    """The leaf of a chain that counts at ``moment``: named ``spiffe_id``, ``key_pem`` its key, verified by the bundle.
+
+    Errors name the file of ``directory`` that is wrong.
+    """
+    key, cert, bundle = (directory / name for name in ("key.pem", "cert.pem", "bundle.pem"))
+    leaf, *intermediates = certificates(chain_pem, cert)
+    if leaf.public_key().public_bytes(_DER, _SPKI) != _public_part(key_pem, key):
+        raise UnusableIdentity(f"{key} is not the key of the leaf in {cert}")
+    if spiffe_id not in uris(leaf):
+        raise UnusableIdentity(f"the leaf in {cert} is not named {spiffe_id}")
+    if not leaf.not_valid_before_utc <= moment < leaf.not_valid_after_utc:
+        window = f"{leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ} to {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        raise UnusableIdentity(f"the leaf in {cert} counts from {window}, not at this moment")
+    verifier = PolicyBuilder().store(Store(certificates(bundle_pem, bundle))).time(moment).build_client_verifier()
+    try:
+        verifier.verify(leaf, intermediates)
+    except VerificationError as error:
+        raise UnusableIdentity(f"the chain in {cert} is not verified by {bundle}: {error}") from None
+    return leaf
+
+
+def uris(leaf: x509.Certificate) -> list[str]:
+    """The URI names of a certificate."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def write_atomically(path: Path, content: bytes, *, private: bool) -> None:
+    """Put ``content`` at ``path``, on the disk before it is visible; a private file is mode 0600 from its start."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), _PRIVATE if private else _PUBLIC)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _public_part(key_pem: bytes, source: object) -> bytes:
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise UnusableIdentity(f"{source} holds no unencrypted PEM private key") from None
+    return key.public_key().public_bytes(_DER, _SPKI)
+
+
+def _loaded(context: ssl.SSLContext, bundle: Path, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(cadata=read(bundle).decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError, ValueError):
+        raise UnusableIdentity(f"{bundle} holds no PEM certificates") from None
+    if cert is not None and key is not None:
+        for file in (cert, key):
+            read(file)  # a missing file is named here; the ssl module does not say which one it missed
+        try:
+            context.load_cert_chain(cert, key)
+        except (ssl.SSLError, OSError) as error:
+            raise UnusableIdentity(f"{cert} and {key} do not make a certificate with its key: {error}") from None
+    return context

@@ -1,0 +1,155 @@
+"""The only wiring of the edge."""
+
+import secrets
+import socket
+from dataclasses import dataclass
+
+from interlock_common import kv
+from interlock_common.messages import resources
+from interlock_common.messages.auth import Principal, Revocation, SigningKey
+from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer
+from interlock_common.messages.common import Actor
+from interlock_common.messages.gateway import Session
+from interlock_common.messages.plugins import Binding
+from interlock_common.mirror import Mirror
+from interlock_common.runtime import Service, running
+from starlette.requests import Request
+
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.config import Settings
+from interlock_gateway.hooks import Hooks
+from interlock_gateway.live import LiveWork
+from interlock_gateway.mcp_endpoint import McpEndpoint
+from interlock_gateway.recording import Recorder
+from interlock_gateway.rest.app import create_rest_app
+from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.routing import Catalog
+from interlock_gateway.server import Router, listen, make_server
+from interlock_gateway.sessions import Sessions
+from interlock_gateway.streams import TOOLS_CHANGED, Streams
+from interlock_gateway.tool_calls import ToolCalls
+from interlock_gateway.upstreams.client import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrors:
+    """What the edge knows, each a bucket of its owner."""
+
+    keys: Mirror[SigningKey]
+    principals: Mirror[Principal]
+    revocations: Mirror[Revocation]
+    catalog: Mirror[CatalogItem]
+    bindings: Mirror[Binding]
+    sessions: Mirror[Session]
+
+    @classmethod
+    def of(cls, service: Service) -> "Mirrors":
+        bus = service.bus
+        return cls(
+            keys=Mirror(bus, resources.SIGNING_KEYS, SigningKey),
+            principals=Mirror(bus, resources.PRINCIPALS, Principal),
+            revocations=Mirror(bus, resources.REVOCATIONS, Revocation),
+            catalog=Mirror(bus, resources.CATALOG, Upstream | VirtualServer),
+            bindings=Mirror(bus, resources.BINDINGS, Binding),
+            sessions=Mirror(bus, resources.SESSIONS, Session),
+        )
+
+    def all(self) -> tuple[Mirror[object], ...]:
+        return (self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions)  # pyright: ignore[reportReturnType] - read only
+
+
+class Edge:
+    """One edge process, from its settings to its listener."""
+
+    def __init__(self, settings: Settings, service: Service) -> None:
+        self._service = service
+        self._settings = settings
+        self._mirrors = mirrors = Mirrors.of(service)
+        self._authenticator = Authenticator(
+            mirrors.keys,
+            mirrors.principals,
+            mirrors.revocations,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            clock=service.clock,
+        )
+        self._live = LiveWork()
+        self._streams = Streams()
+        self._catalog = Catalog()
+        self._upstreams = UpstreamClient(
+            connections=settings.upstream_connections,
+            idle_timeout=settings.call_timeout,
+            max_answer=settings.max_answer_bytes,
+        )
+        self._follow()
+        self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies())))
+        for mirror in mirrors.all():
+            service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
+        service.health.ready_when("audit", service.audit.problem)
+
+    async def run(self) -> None:
+        listener = listen(self._settings.host, self._settings.port)
+        try:
+            await self._service.run(on_connected=self._fill, on_ready=lambda: self._serve(listener))
+        finally:
+            self._server.should_exit = True
+            await self._upstreams.stop()
+            listener.close()
+
+    async def _fill(self) -> None:
+        """Read every mirror completely: an edge that does not know what is revoked must not serve."""
+        await kv.ensure_bucket(self._service.bus, resources.SESSIONS)
+        for mirror in self._mirrors.all():
+            await mirror.start()
+        for mirror in self._mirrors.all():
+            await mirror.wait_complete(timeout=None)
+
+    async def _serve(self, listener: socket.socket) -> None:
+        self._upstreams.start()
+        self._service.background(self._server.serve(sockets=[listener]), "http server")
+
+    def _follow(self) -> None:
+        mirrors = self._mirrors
+        mirrors.catalog.on_change(self._catalog.change)
+        mirrors.catalog.on_change(lambda _key, _item: self._streams.broadcast(TOOLS_CHANGED))
+        mirrors.revocations.on_change(self._revoked)
+
+    def _revoked(self, _key: str, revocation: Revocation | None) -> None:
+        if revocation is not None:
+            self._live.end(revocation.token_id)
+
+    def _mcp_endpoint(self) -> McpEndpoint:
+        settings, service = self._settings, self._service
+        key = settings.audit_digest_key
+        recorder = Recorder(
+            service.audit, service.clock, key.get_secret_value().encode() if key else secrets.token_bytes(32)
+        )
+        hooks = Hooks(service.bus, self._mirrors.bindings)
+        return McpEndpoint(
+            authenticator=self._authenticator,
+            tool_calls=ToolCalls(self._catalog, recorder, hooks, self._upstreams, self._live),
+            sessions=Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime),
+            streams=self._streams,
+            origins=settings.origins,
+            max_body=settings.max_body_bytes,
+            public_url=settings.public_url.rstrip("/"),
+        )
+
+    def _rest_dependencies(self) -> RestDependencies:
+        return RestDependencies(
+            bus=self._service.bus,
+            authenticate=self._actor,
+            catalog=self._mirrors.catalog,
+            signing_keys=self._mirrors.keys,
+            ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
+        )
+
+    async def _actor(self, request: Request) -> Actor:
+        header = request.headers.get("authorization")
+        return self._authenticator.caller(header.encode("latin-1") if header is not None else None).actor()
+
+
+async def serve(settings: Settings) -> None:
+    """Run an edge with ``settings``."""
+    async with running(settings, "gateway", description="the edge: MCP and REST") as service:
+        await Edge(settings, service).run()

@@ -1,0 +1,79 @@
+"""The HTTP server of the edge: uvicorn on a port that replicas share, MCP beside REST."""
+
+import re
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from interlock_common.errors import ConfigurationError
+
+from interlock_gateway.mcp_endpoint import McpEndpoint, Receive, Scope
+from interlock_gateway.reply import Send
+
+_SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/mcp/?")
+_BACKLOG = 1024
+_GRACE_SECONDS = 10
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class Router:
+    """Hands MCP paths to the plain ASGI endpoint and everything else to the REST application."""
+
+    def __init__(self, mcp: McpEndpoint, rest: Any) -> None:
+        self._mcp = mcp
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path in {"/mcp", "/mcp/"}:
+            await self._mcp(scope, receive, send, None)
+        elif scope["type"] == "http" and (match := _SERVER_PATH.fullmatch(path)):
+            await self._mcp(scope, receive, send, match.group(1))
+        else:
+            await self._rest(scope, receive, send)
+
+
+class EdgeServer(uvicorn.Server):
+    """uvicorn without its signal handlers: when the process ends is decided in one place, ``runtime.py``."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def make_server(app: Any) -> EdgeServer:
+    return EdgeServer(uvicorn.Config(
+        app,
+        loop="none",  # the process runs uvloop already
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # believed only from trusted proxies, which uvicorn cannot tell
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        backlog=_BACKLOG,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+    ))  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that other edges on this machine may share (SO_REUSEPORT).
+
+    Raises ConfigurationError naming HOST and PORT when the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"HOST {host} with PORT {port} cannot be used: {error.strerror}") from None
+    listener.setblocking(False)
+    return listener
