@@ -30,6 +30,7 @@ case ${1:-ensure} in
                 ensure "$service/database_url"
         done
         random | ensure auth/administrator_password
+        random | ensure gateway/audit_digest_key
         ;;
     put)
         [ $# -eq 2 ] && [ -d "$(dirname "$2")" ] || { echo "secrets: put <service>/<name>" >&2; exit 2; }
