@@ -22,6 +22,7 @@ from interlock_common.settings import ServiceSettings
 
 _log = structlog.get_logger()
 _ENROL_SECONDS = 120.0
+_REJOIN_SECONDS = 10.0
 CONFIGURATION_EXIT = 2
 
 type Step = Callable[[], Awaitable[None]]
@@ -40,7 +41,7 @@ class Service:
         self.bus = Bus(name, settings.bus_url, self.identity, description=description, clock=clock)
         self.health = Health(name, settings.health_host, settings.health_port)
         self.audit = AuditLog(self.bus)
-        self.renewer = Renewer(self.identity, self.bus, clock)
+        self.renewer = Renewer(self.identity, self.bus, clock, rejoin=self._rejoin)
         self.ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.health.ready_when("bus", self.bus.problem)
@@ -76,6 +77,10 @@ class Service:
         await self.bus.stop()
         await self.health.stop()
         telemetry.shutdown()
+
+    async def _rejoin(self) -> None:
+        settings = self.settings
+        await enrol(self.identity, settings.enrolment_url, settings.join_dir, timeout=_REJOIN_SECONDS)
 
     def _background_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""The certificate authority of the deployment."""
