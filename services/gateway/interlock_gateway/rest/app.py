@@ -1,0 +1,40 @@
+"""The REST application: everything the edge answers beside MCP."""
+
+from fastapi import FastAPI
+
+from interlock_gateway.rest import (
+    audit,
+    documents,
+    overview,
+    problems,
+    servers,
+    tokens,
+    tools,
+    upstreams,
+    wellknown,
+)
+from interlock_gateway.rest.bodies import BoundedBodies
+from interlock_gateway.rest.dependencies import RestDependencies
+
+_ROUTERS = (upstreams, servers, tools, tokens, overview, audit, wellknown)
+
+
+def create_rest_app(deps: RestDependencies) -> FastAPI:
+    """The application on ``deps``; it asks for no lifespan."""
+    app = FastAPI(
+        title="Interlock",
+        version="0.1.0",
+        summary="Upstreams, virtual servers, tokens, plugins, certificates and the audit record",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        responses=documents.PROBLEMS,
+    )
+    app.state.dependencies = deps
+    app.add_middleware(BoundedBodies)
+    problems.install(app)
+    documents.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,61 @@
+"""What the REST API is given, and how its routes come by it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import msgspec
+from fastapi import Depends, Request
+from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.messages.auth import SigningKey
+from interlock_common.messages.catalog import CatalogItem
+from interlock_common.messages.common import Actor
+
+
+class Requests(Protocol):
+    """The bus as REST needs it: ask the owner of a fact."""
+
+    async def request[T](self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0) -> T: ...
+
+
+class View[T](Protocol):
+    """A mirror as REST reads it; ``items`` is asked for anew each time, a resync replaces it."""
+
+    @property
+    def items(self) -> Mapping[str, T]: ...
+
+
+@dataclass(frozen=True)
+class RestDependencies:
+    """Everything outside of REST that its routes use.
+
+    ``authenticate`` answers on whose behalf a request is, or raises Unauthenticated. ``ready`` names the
+    reasons for which this edge should get no work. ``public_url`` is what clients call the gateway by; where
+    it is not set, it is what the request called it by.
+    """
+
+    bus: Requests
+    authenticate: Callable[[Request], Awaitable[Actor]]
+    catalog: View[CatalogItem]
+    signing_keys: View[SigningKey]
+    ready: Callable[[], list[str]]
+    public_url: str = ""
+    clock: Clock = SYSTEM_CLOCK
+
+
+def dependencies(request: Request) -> RestDependencies:
+    return request.app.state.dependencies
+
+
+async def _actor(request: Request) -> Actor:
+    return await dependencies(request).authenticate(request)
+
+
+def public_url(request: Request) -> str:
+    """The address of the gateway without a slash at its end."""
+    return (dependencies(request).public_url or str(request.base_url)).rstrip("/")
+
+
+type Deps = Annotated[RestDependencies, Depends(dependencies)]
+type CurrentActor = Annotated[Actor, Depends(_actor)]
+"""The verified principal; a route that takes it is behind authentication."""

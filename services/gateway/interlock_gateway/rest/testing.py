@@ -1,0 +1,67 @@
+"""A bus for tests of REST: answers what a test says, and keeps what was asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from fastapi import Request
+from interlock_common.errors import InterlockError, Unauthenticated, Unavailable
+from interlock_common.messages.auth import SigningKey
+from interlock_common.messages.catalog import CatalogItem
+from interlock_common.messages.common import Actor
+
+from interlock_gateway.rest.dependencies import RestDependencies
+
+TOKEN = "Bearer good"  # noqa: S105 - nobody's
+ACTOR = Actor("ada@example.com", teams=("red",), permissions=("tools.read",), token_id="t-1")  # noqa: S106
+
+
+@dataclass
+class FakeBus:
+    """``replies`` by subject, errors raised; what is not there, nobody answers."""
+
+    replies: dict[str, msgspec.Struct | Exception] = field(default_factory=dict[str, msgspec.Struct | Exception])
+    asked: list[tuple[str, msgspec.Struct]] = field(default_factory=list[tuple[str, msgspec.Struct]])
+
+    async def request[T](self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0) -> T:
+        del timeout
+        self.asked.append((subject, message))
+        answer = self.replies.get(subject, Unavailable(f"nobody answers {subject} at the moment"))
+        if isinstance(answer, Exception):
+            raise answer
+        return msgspec.json.decode(msgspec.json.encode(answer), type=reply)  # as over the wire
+
+
+@dataclass
+class FakeView[T]:
+    """A mirror that holds what a test puts there."""
+
+    items: Mapping[str, T] = field(default_factory=dict[str, T])
+
+
+@dataclass
+class FakeWorld:
+    """Everything outside of REST."""
+
+    bus: FakeBus = field(default_factory=FakeBus)
+    catalog: FakeView[CatalogItem] = field(default_factory=FakeView[CatalogItem])
+    signing_keys: FakeView[SigningKey] = field(default_factory=FakeView[SigningKey])
+    reasons: list[str] = field(default_factory=list[str])
+    actor: Actor = ACTOR
+    refusal: InterlockError | None = None
+
+    def dependencies(self) -> RestDependencies:
+        return RestDependencies(
+            bus=self.bus,
+            authenticate=self.authenticate,
+            catalog=self.catalog,
+            signing_keys=self.signing_keys,
+            ready=lambda: self.reasons,
+        )
+
+    async def authenticate(self, request: Request) -> Actor:
+        if self.refusal is not None:
+            raise self.refusal
+        if request.headers.get("authorization") != TOKEN:
+            raise Unauthenticated("a bearer token is required")
+        return self.actor
