@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Plugins: inspection and policy hooks."""
