@@ -30,6 +30,7 @@ from interlock_common.micro import Microservice
 _log = structlog.get_logger()
 _DRAIN_SECONDS = 10.0
 _CONNECT_SECONDS = 2
+_RECONNECT_SECONDS = 0.2
 _MAX_PAYLOAD = 1024 * 1024  # the server's default max_payload
 
 type Listener = Callable[[], Awaitable[None]]
@@ -209,6 +210,7 @@ class _Link:
         self.client: Client
         self.jetstream: JetStreamContext
         self._bus = bus
+        self._last_error = ""
         self._broker = NatsBroker(
             bus.url,
             name=f"{bus.service}-{bus.instance}",
@@ -216,13 +218,17 @@ class _Link:
             logger=None,
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
             inbox_prefix=inbox_prefix(bus.service),
             reconnected_cb=self._on_reconnected,
         )
         # FastStream's own error callback re-raises inside the client's reconnect task and ends it for good.
         options: dict[str, Any] = self._broker._connection_kwargs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        options |= {"error_cb": self._on_error, "disconnected_cb": self._on_disconnected, "tls": context}
+        options |= {
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnect_time_wait": _RECONNECT_SECONDS,
+            "tls": context,
+        }
         for endpoint in bus.endpoints:
             self._broker.subscriber(
                 endpoint.subject, bus.service, decoder=_whole_message, max_workers=endpoint.workers
@@ -265,13 +271,15 @@ class _Link:
         text = str(error)
         if "permissions violation" in text.lower():
             _log.error("the bus refused what this service is not permitted", error=text)
-        else:
+        elif text != self._last_error:  # the same one comes with every attempt to reconnect
+            self._last_error = text
             _log.warning("bus error", error=text or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         _log.warning("disconnected from the bus")
 
     async def _on_reconnected(self) -> None:
+        self._last_error = ""
         _log.info("reconnected to the bus")
         if (renewal := self._bus.reconnected(self)) is not None:
             await renewal

@@ -2,7 +2,6 @@ import asyncio
 
 import msgspec
 import pytest
-
 from interlock_common import kv
 from interlock_common.audit_log import AuditLog
 from interlock_common.errors import NotFound, Unavailable
@@ -10,6 +9,7 @@ from interlock_common.messages import resources, subjects
 from interlock_common.messages.auth import Principal
 from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import EmbeddedBus
+from interlock_common.testing.waiting import until
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -102,9 +102,7 @@ async def test_a_mirror_is_complete_follows_changes_and_survives_a_bus_restart(e
 
     await embedded_bus.stop(kill=True)
     await embedded_bus.start()
-    async with asyncio.timeout(15):
-        while not auth.connected:
-            await asyncio.sleep(0.01)
+    await until(lambda: auth.connected, 15)
     await kv.put(auth, resources.PRINCIPALS, "eve", Principal("eve"))
     await until("eve", Principal("eve"))
     assert set(mirror.items) == {"ada", "eve"}
@@ -161,9 +159,7 @@ async def test_records_of_the_moment_share_a_batch_and_survive_a_bus_that_is_awa
         await log.record(Told("while away"), timeout=0.2)
     await embedded_bus.start()
     await log.record(Told("back"), timeout=15)
-    async with asyncio.timeout(15):
-        while not audit.connected:
-            await asyncio.sleep(0.01)
+    await until(lambda: audit.connected, 15)
     stored = b"".join([
         (await audit.js.get_msg("AUDIT", seq=n)).data or b""
         for n in range(1, (await audit.js.stream_info("AUDIT")).state.messages + 1)

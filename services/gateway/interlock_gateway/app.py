@@ -80,6 +80,7 @@ class Edge:
             connections=settings.upstream_connections,
             idle_timeout=settings.call_timeout,
             max_answer=settings.max_answer_bytes,
+            allow_private=settings.allow_private_upstreams,
         )
         self._follow()
         self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies())))

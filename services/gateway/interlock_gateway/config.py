@@ -18,6 +18,7 @@ class Settings(ServiceSettings):
     max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     call_timeout: float = Field(default=60.0, gt=0)
     upstream_connections: int = Field(default=256, ge=1)
+    allow_private_upstreams: bool = False
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)
     audit_digest_key: SecretStr | None = None
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import msgspec
-from opentelemetry.trace import SpanKind
 from interlock_common import telemetry
 from interlock_common.bus import Bus
 from interlock_common.endpoints import TIMEOUT_HEADER
@@ -11,6 +10,7 @@ from interlock_common.errors import InterlockError
 from interlock_common.messages.plugins import Binding, Hook, HookCall, HookContext, HookVerdict
 from interlock_common.messages.subjects import PLUGINS_HOOK_RUN
 from interlock_common.mirror import Mirror
+from opentelemetry.trace import SpanKind
 
 from interlock_gateway.jsonrpc import DENIED, RpcError
 from interlock_gateway.recording import CallRecord
@@ -48,7 +48,7 @@ class Hooks:
         if verdict.action == "deny":
             data = {"code": verdict.code, "reason": verdict.reason, "plugin": verdict.plugin}
             raise RpcError(DENIED, f"denied by policy: {verdict.reason}", data=data)
-        return payload if verdict.payload is None else bytes(verdict.payload)
+        return bytes(verdict.payload) if isinstance(verdict.payload, msgspec.Raw) else payload
 
     async def _ask(self, binding: Binding, context: HookContext, payload: bytes) -> HookVerdict:
         call = HookCall(binding.hook, context, msgspec.Raw(payload), binding.timeout)

@@ -83,6 +83,9 @@ class ToolCalls:
         except InterlockError as error:
             outcome, reason = "failed", error.detail
             raise
+        except Exception as error:
+            outcome, reason = "failed", f"unexpected failure: {type(error).__name__}"
+            raise
         finally:
             self.recorder.outcome(record, outcome, size=reply.size, reason=reason)
 

@@ -105,12 +105,13 @@ class ListRecords(msgspec.Struct, frozen=True, omit_defaults=True):
     trace_id: str | None = None
 
 
-class StoredRecord(msgspec.Struct, frozen=True):
-    """A record in the tree: ``index`` from 0, ``leaf`` the exact bytes as text."""
+class StoredRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A record in the tree: ``index`` from 0, ``leaf`` the exact bytes as text, or in base64 if they are no UTF-8."""
 
     index: int
     id: str
     leaf: str
+    base64: bool = False
 
 
 class RecordList(msgspec.Struct, frozen=True):

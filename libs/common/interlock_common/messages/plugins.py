@@ -43,7 +43,7 @@ class HookVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer of the chain: go on, go on with ``payload``, or deny with a code and a reason."""
 
     action: Literal["continue", "replace", "deny"]
-    payload: msgspec.Raw | None = None
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     code: str = ""
     reason: str = ""
     plugin: str = ""

@@ -15,6 +15,7 @@ from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.revisions import LEGACY, MODERN, encode_header
+from interlock_gateway.upstreams.addresses import upstream_connector
 from interlock_gateway.upstreams.events import EventParser
 
 _ACCEPT = "application/json, text/event-stream"
@@ -45,7 +46,8 @@ class _SessionLost(Exception):
 class UpstreamClient:
     """Sends requests and yields the messages of each answer as they come."""
 
-    def __init__(self, *, connections: int, idle_timeout: float, max_answer: int) -> None:
+    def __init__(self, *, connections: int, idle_timeout: float, max_answer: int, allow_private: bool) -> None:
+        self._allow_private = allow_private
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(
             total=_HARD_LIMIT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=idle_timeout
@@ -58,7 +60,7 @@ class UpstreamClient:
 
     def start(self) -> None:
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=60),
+            connector=upstream_connector(allow_private=self._allow_private, limit=self._connections),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),  # nothing of one caller may reach the next
             auto_decompress=False,
