@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.bus import BusOutlet, bind, ensure_buckets
 from interlock_auth.config import Settings
+from interlock_auth.errors import KeyUnusable
 from interlock_auth.housekeeping import Housekeeping
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.passwords import Passwords
@@ -77,7 +78,7 @@ async def serve(settings: Settings) -> None:
 
 
 def key_rules(settings: Settings) -> KeyRules:
-    return KeyRules(settings.jwt_algorithm, settings.key_overlap, settings.key_lifetime, settings.jwt_publish_secret)
+    return KeyRules(settings.jwt_algorithm, settings.key_overlap, settings.key_lifetime)
 
 
 def token_rules(settings: Settings) -> TokenRules:
@@ -101,6 +102,11 @@ def login_rules(settings: Settings) -> LoginRules:
 def brought_key(settings: Settings) -> SigningPair | None:
     """The key that the operator brings, if any: a shared secret for HS256, else a PEM file."""
     if settings.jwt_algorithm == "HS256":
+        if not settings.jwt_publish_secret:
+            raise KeyUnusable(
+                "JWT_ALGORITHM HS256 needs JWT_PUBLISH_SECRET=true: edges then verify with the secret itself, so each "
+                "of them, and whoever reads the bucket signing-keys, could sign tokens; EdDSA has no such weakness"
+            )
         return secret_pair(settings.jwt_secret_key, development=settings.development)
     if settings.jwt_private_key_path is not None:
         return read_pair(settings.jwt_private_key_path, settings.jwt_algorithm, settings.jwt_public_key_path)

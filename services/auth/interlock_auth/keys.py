@@ -18,6 +18,7 @@ from interlock_auth.errors import KeyNotOurs
 from interlock_auth.models import SigningKeyRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.signing import Algorithm, KeyFolder, SigningPair, generate, secret_jwk
+from interlock_auth.standing import standing
 from interlock_auth.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -25,15 +26,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class KeyRules:
-    """Which algorithm signs, how long a key does, and how long it is known before it does (both seconds).
-
-    ``publish_secret`` puts the secret of HS256 into the bucket, for edges that do not have it themselves.
-    """
+    """Which algorithm signs, how long a key is known before it does, and how long it does (both seconds)."""
 
     algorithm: Algorithm
     overlap: int
     lifetime: int
-    publish_secret: bool = False
 
 
 class Keyring:
@@ -89,7 +86,9 @@ class Keyring:
 
     async def rotate(self, request: RotateKey) -> KeyRotated:
         """A new key, published now, that signs once every edge has surely seen it."""
-        if not request.actor.is_admin:
+        async with transaction(self._engine) as session:
+            principal, held = await standing(Store(session), request.actor)
+        if not principal.is_admin or not held.may("admin.system_config"):
             raise PermissionDenied("rotating the signing key needs an administrator")
         rotated = await self._rotate()
         await self._outlet.record("key.rotated", request.actor.principal, rotated.kid, not_before=rotated.not_before)
@@ -156,8 +155,8 @@ class Keyring:
 
     async def _put(self, row: SigningKeyRow) -> None:
         jwk = row.jwk
-        if self._rules.publish_secret and self._brought is not None and row.kid == self._brought.kid:
-            jwk = json.dumps(secret_jwk(self._brought))
+        if row.algorithm == "HS256" and self._brought is not None:
+            jwk = json.dumps(secret_jwk(self._brought))  # only ever the current one: the database has no secret
         key = SigningKey(row.kid, row.algorithm, msgspec.Raw(jwk.encode()), row.not_before)
         await self._outlet.put(SIGNING_KEYS, row.kid, key)
 

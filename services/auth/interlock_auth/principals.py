@@ -15,8 +15,9 @@ from interlock_auth.errors import LockedOut, LoginRefused
 from interlock_auth.models import PrincipalRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.passwords import Passwords
+from interlock_auth.standing import principal_of
 from interlock_auth.store import Store
-from interlock_auth.tokens import Mint, principal_of
+from interlock_auth.tokens import Mint
 
 WELL_KNOWN_PASSWORD = "changeme"  # noqa: S105 - the default that must not survive outside development
 MAX_EMAIL_LENGTH = 254

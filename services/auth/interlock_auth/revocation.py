@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_auth.errors import TokenNotFound
 from interlock_auth.models import NEVER, RevocationRow
 from interlock_auth.outlet import Outlet
+from interlock_auth.standing import standing
 from interlock_auth.store import Store
-from interlock_auth.tokens import standing
 
 GRACE = 300
 """Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""

@@ -11,14 +11,15 @@ import structlog
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.messages.auth import CreateToken, IssuedToken, Principal, Scopes, TokenList, TokenSummary
-from interlock_common.messages.common import Actor, Page
+from interlock_common.messages.common import Page
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from interlock_auth.containment import Grant, Reach, reach_of_actor, reach_of_token, require_contained
-from interlock_auth.errors import LifetimeRefused, NameRefused, NotContained
+from interlock_auth.containment import Grant, require_contained
+from interlock_auth.errors import LifetimeRefused, NameRefused
 from interlock_auth.keys import Keyring
-from interlock_auth.models import NEVER, PrincipalRow, TokenRow
+from interlock_auth.models import NEVER, TokenRow
 from interlock_auth.outlet import Outlet
+from interlock_auth.standing import standing
 from interlock_auth.store import Store
 
 DEFAULT_ISSUER = "mcpgateway"
@@ -26,7 +27,6 @@ DEFAULT_AUDIENCE = "mcpgateway-api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 _MAX_NAME_LENGTH = 255
 _MAX_PAGE = 500
-_names = msgspec.json.Decoder(tuple[str, ...])
 _log = structlog.get_logger(__name__)
 
 
@@ -138,32 +138,6 @@ class Tokens:
         return TokenList(tuple(_summary(row, revoked=revoked) for row, revoked in rows))
 
 
-async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
-    """Who the actor is by our own records, and what the credential it came with opens.
-
-    The actor's word counts only where we have no record: the principal and, when it came with a token, that
-    token are ours, so they decide. An administrator must be one on both sides.
-    """
-    row = await store.principal(actor.principal)
-    if row is None or not row.active:
-        raise NotContained(f"{actor.principal} is not an active principal here and holds nothing")
-    principal = msgspec.structs.replace(principal_of(row), is_admin=row.is_admin and actor.is_admin)
-    if actor.token_id is None:
-        return principal, reach_of_actor(principal, actor)
-    parent = await store.token(actor.token_id)
-    if parent is None or parent.principal != principal.name:
-        raise NotContained("the token that asks was not minted here, so what it holds is not known")
-    if await store.revocation(actor.token_id) is not None:
-        raise NotContained("the token that asks is revoked")
-    return principal, reach_of_token(principal, _grant(parent))
-
-
-def principal_of(row: PrincipalRow) -> Principal:
-    """A principal as the mirrors know it, without its password."""
-    names = _names.decode
-    return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions))
-
-
 def on_the_wire(expires_at: int) -> int:
     """An expiry as contracts say it: 0 is never."""
     return 0 if expires_at == NEVER else expires_at
@@ -178,11 +152,6 @@ def warn_of_defaults(rules: TokenRules, *, development: bool) -> None:
     ):  # fmt: skip
         if value == default:
             _log.warning("a token setting has its default outside development", setting=setting, value=value)
-
-
-def _grant(row: TokenRow) -> Grant:
-    scopes = msgspec.json.decode(row.scopes, type=Scopes)
-    return Grant(scopes, None if row.teams is None else _names.decode(row.teams))
 
 
 def _summary(row: TokenRow, *, revoked: bool) -> TokenSummary:

@@ -2,7 +2,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from interlock_common.database import migrate, open_engine, transaction
 from interlock_common.errors import Unavailable
 from interlock_common.messages.common import Actor
 from interlock_common.messages.resources import Bucket
+from interlock_common.testing.clock import ManualClock
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,36 +28,13 @@ POSTGRES = os.environ.get("TEST_POSTGRES_URL")
 
 
 @dataclass
-class ManualClock:
-    """A clock that stands still until a test moves it."""
-
-    at: float = 1_800_000_000.0
-
-    def advance(self, seconds: float) -> None:
-        self.at += seconds
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def time(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
-        await asyncio.sleep(0)
-
-
-@dataclass
 class FakeOutlet:
     """Keeps what would go onto the bus; ``away`` refuses as a lost bus does."""
 
-    buckets: dict[str, dict[str, msgspec.Struct]] = field(default_factory=dict)
-    ttls: dict[str, float | None] = field(default_factory=dict)
-    events: list[tuple[str, msgspec.Struct]] = field(default_factory=list)
-    actions: list[tuple[str, str, str]] = field(default_factory=list)
+    buckets: dict[str, dict[str, msgspec.Struct]] = field(default_factory=dict[str, dict[str, msgspec.Struct]])
+    ttls: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    events: list[tuple[str, msgspec.Struct]] = field(default_factory=list[tuple[str, msgspec.Struct]])
+    actions: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     revision: int = 0
     away: bool = False
 

@@ -8,7 +8,6 @@ from interlock_auth.errors import KeyNotOurs
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.signing import KeyFolder, generate, secret_pair
 from interlock_auth.store import Store
-from interlock_auth.tokens import Mint, TokenRules
 from interlock_common.database import transaction
 from interlock_common.errors import PermissionDenied, Unavailable
 from interlock_common.messages.auth import CreateToken, RotateKey, SigningKey
@@ -69,8 +68,9 @@ async def test_a_key_is_rotated_at_the_end_of_its_lifetime(world: Any) -> None:
 
 
 async def test_only_an_administrator_rotates(world: Any) -> None:
+    user = await world.add("u@example.com", "admin.system_config")
     with pytest.raises(PermissionDenied):
-        await world.keyring.rotate(RotateKey(Actor("u@example.com")))
+        await world.keyring.rotate(RotateKey(msgspec.structs.replace(user, is_admin=True)))
 
 
 async def test_a_restart_keeps_the_key(world: Any, tmp_path: Path) -> None:
@@ -115,21 +115,27 @@ async def test_a_key_from_outside_signs_alone_and_is_not_rotated_here(world: Any
     world.clock.advance(100)
     assert not await keyring.rotate_when_due()
     with pytest.raises(KeyNotOurs):
-        await keyring.rotate(RotateKey(Actor("a@example.com", is_admin=True)))
+        await keyring.rotate(RotateKey(await world.administrator()))
 
 
-@pytest.mark.parametrize("publish_secret", [False, True])
-async def test_a_shared_secret_reaches_the_bucket_only_when_told_to(world: Any, publish_secret: bool) -> None:  # noqa: FBT001
+async def test_a_shared_secret_is_published_to_verify_with_and_never_stored(world: Any) -> None:
     brought = secret_pair("s" * 40, development=False)
-    rules = KeyRules("HS256", 10, 86400, publish_secret)
-    keyring = Keyring(world.engine, world.folder, world.outlet, rules, world.clock, brought)
+    keyring = Keyring(world.engine, world.folder, world.outlet, KeyRules("HS256", 10, 86400), world.clock, brought)
     await keyring.prepare()
     await keyring.publish()
-    key = published(world)[brought.kid]
-    jwk: dict[str, str] = msgspec.json.decode(key.jwk)
-    assert ("k" in jwk) is publish_secret
-    mint = Mint(world.engine, keyring, TokenRules(), world.clock)
-    assert mint is not None
-    if publish_secret:
-        token = jwt.encode({"sub": "a"}, "s" * 40, "HS256")
-        assert jwt.decode(token, jwt.PyJWK(jwk), algorithms=["HS256"]) == {"sub": "a"}
+    jwk: dict[str, str] = msgspec.json.decode(published(world)[brought.kid].jwk)
+    token = jwt.encode({"sub": "a"}, "s" * 40, "HS256")
+    assert jwt.decode(token, jwt.PyJWK(jwk), algorithms=["HS256"]) == {"sub": "a"}
+    async with transaction(world.engine) as session:
+        assert all(jwk["k"] not in row.jwk for row in await Store(session).signing_keys())
+
+
+async def test_a_secret_of_before_is_not_published_again(world: Any) -> None:
+    old, new = secret_pair("s" * 40, development=False), secret_pair("t" * 40, development=False)
+    rules = KeyRules("HS256", 10, 86400)
+    await Keyring(world.engine, world.folder, world.outlet, rules, world.clock, old).prepare()
+    keyring = Keyring(world.engine, world.folder, world.outlet, rules, world.clock, new)
+    await keyring.prepare()
+    world.outlet.buckets.clear()
+    await keyring.publish()
+    assert [kid for kid, key in published(world).items() if key.algorithm == "HS256"] == [new.kid]

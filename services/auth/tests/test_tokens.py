@@ -98,7 +98,7 @@ async def test_what_an_actor_says_of_itself_does_not_widen_it(world: Any) -> Non
 async def test_a_token_that_asks_limits_what_it_gets(world: Any) -> None:
     admin = await world.administrator()
     narrow = await world.tokens.create(CreateToken(admin, "narrow", 60, Scopes(permissions=("tokens.create",))))
-    actor = Actor(admin.principal, is_admin=True, token_id=narrow.id)
+    actor = Actor(admin.principal, permissions=("tokens.create",), token_id=narrow.id)
     with pytest.raises(NotContained, match=r"without scopes\.permissions"):
         await world.tokens.create(CreateToken(actor, "wide", 60))
     await world.tokens.create(CreateToken(actor, "same", 60, Scopes(permissions=("tokens.create",))))

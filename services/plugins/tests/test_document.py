@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +16,10 @@ def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
+        return [text for item in cast("list[Any]", value) for text in _strings(item)]
     if isinstance(value, dict):
-        return [text for key, item in value.items() for text in (key, *_strings(item))]
+        members = cast("dict[str, Any]", value).items()
+        return [text for key, item in members for text in (key, *_strings(item))]
     return []
 
 

@@ -1,0 +1,44 @@
+"""Who an actor is and what it holds, by our own records."""
+
+import msgspec
+from interlock_common.messages.auth import Principal, Scopes
+from interlock_common.messages.common import Actor
+
+from interlock_auth.containment import Grant, Reach, reach_of_actor, reach_of_token
+from interlock_auth.errors import NotContained
+from interlock_auth.models import PrincipalRow, TokenRow
+from interlock_auth.store import Store
+
+_names = msgspec.json.Decoder(tuple[str, ...])
+
+
+async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
+    """The actor's principal, and what the credential it came with opens.
+
+    The principal and, where it came with one, the token are ours, so our records decide. Only of someone who
+    came without a token, such as with a client certificate, the edge's word limits what the principal holds.
+    """
+    row = await store.principal(actor.principal)
+    if row is None or not row.active:
+        raise NotContained(f"{actor.principal} is not an active principal here and holds nothing")
+    principal = principal_of(row)
+    if actor.token_id is None:
+        principal = msgspec.structs.replace(principal, is_admin=principal.is_admin and actor.is_admin)
+        return principal, reach_of_actor(principal, actor)
+    parent = await store.token(actor.token_id)
+    if parent is None or parent.principal != principal.name:
+        raise NotContained("the token that asks was not minted here, so what it holds is not known")
+    if await store.revocation(actor.token_id) is not None:
+        raise NotContained("the token that asks is revoked")
+    return principal, reach_of_token(principal, _grant(parent))
+
+
+def principal_of(row: PrincipalRow) -> Principal:
+    """A principal as the mirrors know it, without its password."""
+    names = _names.decode
+    return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions))
+
+
+def _grant(row: TokenRow) -> Grant:
+    scopes = msgspec.json.decode(row.scopes, type=Scopes)
+    return Grant(scopes, None if row.teams is None else _names.decode(row.teams))
