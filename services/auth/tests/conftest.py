@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from argon2 import PasswordHasher
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.models import Base, PrincipalRow
 from interlock_auth.passwords import Passwords
@@ -24,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 ADMIN = "admin@example.com"
 PASSWORD = "correct horse battery staple"
+_CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)  # Argon2id all the same
 POSTGRES = os.environ.get("TEST_POSTGRES_URL")
 
 
@@ -114,7 +116,7 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
     keyring = Keyring(engine, folder, outlet, KeyRules("EdDSA", overlap=10, lifetime=90 * 86400), clock)
     mint = Mint(engine, keyring, TokenRules(), clock)
     rules = LoginRules(max_failures=3, lockout=1800, session_lifetime=3600)
-    principals = Principals(engine, outlet, Passwords(), mint, rules, clock)
+    principals = Principals(engine, outlet, Passwords(_CHEAP), mint, rules, clock)
     await keyring.prepare()
     return World(
         engine, clock, outlet, folder, keyring, mint, Tokens(engine, mint, outlet), principals,

@@ -114,6 +114,16 @@ async def test_old_failures_are_forgotten(world: Any) -> None:
         assert await Store(session).failures("nobody@example.com") is None
 
 
+async def test_a_hash_of_weaker_parameters_is_renewed_at_login(world: Any) -> None:
+    await world.administrator()
+    weak = await stored_hash(world)
+    world.principals._passwords = Passwords()
+    await world.principals.login(Login(ADMIN, PASSWORD))
+    assert await stored_hash(world) != weak
+    assert "m=65536" in await stored_hash(world)
+    await world.principals.login(Login(ADMIN, PASSWORD))
+
+
 async def test_an_overlong_password_is_just_wrong() -> None:
     passwords = Passwords()
     assert not await passwords.verify(await passwords.hash("x" * 1024), "x" * 1025)
