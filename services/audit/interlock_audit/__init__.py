@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""The audit service: the tamper-evident record of what happened."""
