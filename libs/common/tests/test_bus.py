@@ -91,20 +91,20 @@ async def test_a_mirror_is_complete_follows_changes_and_survives_a_bus_restart(e
     await mirror.wait_complete()
     assert set(mirror.items) == {"ada", "bob"}
 
-    async def until(key: str, value: Principal | None) -> None:
+    async def seen(key: str, value: Principal | None) -> None:
         async with asyncio.timeout(15):
             while await changes.get() != (key, value):
                 pass
 
     await kv.delete(auth, resources.PRINCIPALS, "bob")
-    await until("bob", None)
+    await seen("bob", None)
     assert set(mirror.items) == {"ada"}
 
     await embedded_bus.stop(kill=True)
     await embedded_bus.start()
     await until(lambda: auth.connected, 15)
     await kv.put(auth, resources.PRINCIPALS, "eve", Principal("eve"))
-    await until("eve", Principal("eve"))
+    await seen("eve", Principal("eve"))
     assert set(mirror.items) == {"ada", "eve"}
     await mirror.stop()
     await gateway.stop()
