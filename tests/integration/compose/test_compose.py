@@ -5,7 +5,6 @@ One stack serves all stories here; they run from top to bottom.
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -17,15 +16,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 
 ROOT = Path(__file__).resolve().parents[3]
 ADMINISTRATOR = "admin@example.com"
-SECRET_VOLUMES = {"auth", "certs", "audit", "catalog"}
+DATABASES = {"auth", "certs", "audit", "catalog"}
 LONG_RUNNING = {"postgres", "nats", "certs", "auth", "audit", "catalog", "plugins", "gateway", "front"}
+ENDING = {"secrets", "migrate"}
 UP_SECONDS = 600.0
 
 pytestmark = pytest.mark.docker
@@ -111,29 +112,119 @@ def wait_for_port(port: int) -> None:
         time.sleep(0.05)
 
 
+async def rest(stack: Stack, path: str, body: dict[str, Any], token: str = "") -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=30) as http:
+        answer = await http.post(path, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
 async def log_in(stack: Stack) -> str:
-    async with create_mcp_http_client() as http:
-        answer = await http.post(
-            f"{stack.url}/auth/login", json={"email": ADMINISTRATOR, "password": stack.password()}
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()["access_token"]
+    answer = await rest(stack, "/auth/login", {"email": ADMINISTRATOR, "password": stack.password()})
+    return answer["access_token"]
 
 
-async def post(stack: Stack, token: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    async with create_mcp_http_client(headers={"Authorization": f"Bearer {token}"}) as http:
-        answer = await http.post(f"{stack.url}{path}", json=body)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-
-async def call_tool(base: str, token: str, path: str, tool: str, **arguments: Any) -> str:
-    """Call a tool as any MCP client would, and answer its text."""
-    async with create_mcp_http_client(headers={"Authorization": f"Bearer {token}"}) as http:
-        transport = streamable_http_client(f"{base}{path}", http_client=http)
+async def call_tool(base: str, token: str, tool: str, arguments: dict[str, Any]) -> str:
+    """Call a tool of the notebook's virtual server as any MCP client would, and answer its text."""
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+        transport = streamable_http_client(f"{base}/servers/notebook/mcp", http_client=http)
         async with Client(transport) as client:
             result = await client.call_tool(tool, arguments)
     assert not result.is_error, result
     (content,) = result.content
     assert isinstance(content, TextContent)
     return content.text
+
+
+async def test_compose_serves_a_tool_call(stack: Stack, upstream: str) -> None:
+    token = await log_in(stack)
+    notes = await rest(stack, "/gateways", {"name": "notes", "url": upstream}, token)
+    await rest(stack, "/servers", {"id": "notebook", "name": "notebook", "associated_upstreams": [notes["id"]]}, token)
+
+    written = await call_tool(stack.url, token, "add_note", {"text": "deployed"})
+
+    assert json.loads(written) == {"number": 1, "text": "deployed"}
+
+
+async def test_each_of_three_gateways_serves_the_call(stack: Stack) -> None:
+    stack.up("--no-recreate", "--scale", "gateway=3")
+    token = await log_in(stack)
+    replicas = {name: one for name, one in stack.containers().items() if name.startswith("gateway-")}
+    assert len(replicas) == 3
+
+    for number, replica in enumerate(replicas.values(), start=2):
+        address = replica["NetworkSettings"]["Networks"][f"{stack.project}_edge"]["IPAddress"]
+        written = await call_tool(f"http://{address}:4444", token, "add_note", {"text": "scaled"})
+        assert json.loads(written)["number"] == number
+
+    for _ in range(6):  # more calls than replicas, through the one address
+        assert "deployed" in await call_tool(stack.url, token, "search_notes", {"query": "deployed"})
+
+
+def test_containers_run_without_root_or_rights_on_a_read_only_system(stack: Stack) -> None:
+    containers = stack.containers()
+    assert {name.rpartition("-")[0] for name in containers} == {*LONG_RUNNING, *ENDING}
+    for name, container in containers.items():
+        host = container["HostConfig"]
+        assert container["Config"]["User"].partition(":")[0] not in {"", "0", "root"}, name
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert not host["CapAdd"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        assert all(mount["Type"] == "volume" for mount in container["Mounts"]), name
+
+
+def test_only_the_front_is_published_and_only_on_this_machine(stack: Stack) -> None:
+    published: dict[str, str] = {}
+    for name, container in stack.containers().items():
+        ports: dict[str, list[dict[str, str]] | None] = container["NetworkSettings"]["Ports"]
+        published |= {name: binding["HostIp"] for bindings in ports.values() for binding in bindings or []}
+    assert published == {"front-1": "127.0.0.1"}
+
+
+def test_a_service_sees_no_secret_but_its_own(stack: Stack) -> None:
+    look = "ls /run/secrets 2>/dev/null; true"
+    seen = {service: set(stack.compose("exec", "-T", service, "sh", "-c", look).split()) for service in LONG_RUNNING}
+    assert seen == {
+        "postgres": {"superuser_password", *(f"{service}_password" for service in DATABASES)},
+        "auth": {"administrator_password", "database_url"},
+        "certs": {"database_url"},
+        "audit": {"database_url"},
+        "catalog": {"database_url"},
+        "gateway": {"audit_digest_key"},
+        "nats": set(),
+        "plugins": set(),
+        "front": set(),
+    }
+
+
+def test_secrets_are_in_no_environment_and_in_no_log(stack: Stack) -> None:
+    password = stack.password()
+    database = stack.compose("exec", "-T", "auth", "cat", "/run/secrets/database_url")
+    told = json.dumps(stack.containers()) + stack.compose("logs", "--no-color")
+    assert password not in told
+    assert database.partition("//auth:")[2].partition("@")[0] not in told
+
+
+def test_keys_and_join_tokens_of_services_are_on_no_disk(stack: Stack) -> None:
+    for service in ("auth", "gateway", "catalog", "plugins", "audit"):
+        kinds = stack.compose("exec", "-T", service, "stat", "--file-system", "--format=%T", "/identity", "/join")
+        assert kinds.split() == ["tmpfs", "tmpfs"], service
+
+
+def test_images_carry_no_build_tools(stack: Stack) -> None:
+    for service in ("auth", "gateway", "catalog", "plugins", "certs", "audit"):
+        found = stack.compose("exec", "-T", service, "sh", "-c", "command -v uv pip pip3 cc gcc make git; true")
+        assert found == "", service
+
+
+async def test_what_was_set_up_outlives_the_containers(stack: Stack) -> None:
+    """Down and up again: the authority, the keys, the catalog and the audit log are still the same."""
+    token = await log_in(stack)
+    stack.compose("down", "--timeout", "10")
+    stack.up()
+
+    assert "deployed" in await call_tool(stack.url, token, "search_notes", {"query": "deployed"})
