@@ -1,16 +1,15 @@
 """A real nats-server with mutual TLS and the real permissions, for tests."""
 
 import asyncio
-import shutil
 import socket
 import ssl
-import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from interlock_common.bus import Bus
 from interlock_common.messages.access import render_accounts, spiffe_id
+from interlock_common.nats_server import nats_server_binary
 from interlock_common.testing.pki import ScratchAuthority
 
 TRUST_DOMAIN = "interlock.test"
@@ -22,15 +21,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def nats_server_binary() -> str:
-    """The nats-server of the environment the tests run in."""
-    beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
-    if found is None:
-        raise FileNotFoundError("nats-server is not installed: run `uv sync`")
-    return found
 
 
 @dataclass

@@ -1,0 +1,23 @@
+"""The configuration of the embedded nats-server."""
+
+import json
+
+from interlock_common.messages.access import render_accounts
+
+from interlock_cli.environment import Placement
+from interlock_cli.ports import HOST
+
+
+def render_bus_config(placement: Placement) -> str:
+    """Mutual TLS, a certificate's URI SAN as its user, JetStream that syncs before it acknowledges."""
+    state = placement.state
+    cert, key, ca, store = (
+        json.dumps(str(path))
+        for path in (state.bus / "cert.pem", state.bus / "key.pem", state.bus / "bundle.pem", state.jetstream)
+    )
+    return (
+        "# Written by `interlock up` at each start.\n"
+        f'server_name: "interlock-bus"\nlisten: "{HOST}:{placement.ports["bus"]}"\n'
+        f'tls {{ cert_file: {cert}, key_file: {key}, ca_file: {ca}, verify_and_map: true, min_version: "1.2" }}\n'
+        f"jetstream {{ store_dir: {store}, sync_interval: always }}\n" + render_accounts(state.trust_domain)
+    )

@@ -1,0 +1,92 @@
+"""The environment of each process: where in the state folder it finds what, and which ports are its own.
+
+Whatever the caller's environment says otherwise (``JWT_ALGORITHM``, ``PLUGINS_CONFIG_PATH``, ``OTEL_…``) is
+passed on; what places a process in the state folder is decided here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from interlock_cli.ports import HOST
+from interlock_cli.state import State
+
+ADMINISTRATOR = "admin@example.com"
+_DATABASES = frozenset({"auth", "catalog", "certs", "audit"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the processes of one stack need to know of each other."""
+
+    state: State
+    ports: Mapping[str, int]
+    host: str
+    port: int
+
+    @property
+    def bus_url(self) -> str:
+        return f"tls://{HOST}:{self.ports['bus']}"
+
+    @property
+    def enrolment_url(self) -> str:
+        return f"https://{HOST}:{self.ports['enrolment']}"
+
+    @property
+    def url(self) -> str:
+        """Where the gateway is reached from this machine."""
+        host = {"0.0.0.0": HOST, "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{host}:{self.port}"
+
+
+def child_environment(placement: Placement, service: str, instance: str) -> dict[str, str]:
+    """The environment of ``instance`` (``gateway-2``) of ``service`` (``gateway``)."""
+    state = placement.state
+    environment = {
+        **os.environ,
+        "ENVIRONMENT": "development",
+        "TRUST_DOMAIN": state.trust_domain,
+        "BUS_URL": placement.bus_url,
+        "ENROLMENT_URL": placement.enrolment_url,
+        "JOIN_DIR": str(state.join / service),
+        "IDENTITY_DIR": str(state.identity(instance)),
+        "HEALTH_HOST": HOST,
+        "HEALTH_PORT": str(placement.ports[instance]),
+    }
+    if service in _DATABASES:
+        environment["DATABASE_URL"] = state.database_url(service)
+    return environment | _of_service(placement, service)
+
+
+def _of_service(placement: Placement, service: str) -> dict[str, str]:
+    state = placement.state
+    match service:
+        case "certs":
+            return {
+                "CA_DIR": str(state.ca),
+                "JOIN_DROP_DIR": str(state.join),
+                "BUS_IDENTITY_DIR": str(state.bus),
+                "ENROLMENT_HOST": HOST,
+                "ENROLMENT_PORT": str(placement.ports["enrolment"]),
+            }
+        case "auth":
+            return {
+                "KEY_DIR": str(state.keys / "auth"),
+                "PLATFORM_ADMIN_EMAIL": os.environ.get("PLATFORM_ADMIN_EMAIL", ADMINISTRATOR),
+                "PLATFORM_ADMIN_PASSWORD": "",  # an empty variable counts as unset: the file decides
+                "PLATFORM_ADMIN_PASSWORD_FILE": str(state.admin_password),
+            }
+        case "audit":
+            return {"KEY_DIR": str(state.keys / "audit"), "TILES_DIR": str(state.tiles)}
+        case "catalog":
+            return {"ALLOW_PRIVATE_UPSTREAMS": "true"}
+        case "gateway":
+            return {
+                "ALLOW_PRIVATE_UPSTREAMS": "true",
+                "HOST": placement.host,
+                "PORT": str(placement.port),
+                "AUDIT_DIGEST_KEY": "",
+                "AUDIT_DIGEST_KEY_FILE": str(state.audit_digest_key),
+            }
+        case _:
+            return {}

@@ -1,0 +1,189 @@
+"""Two ways to start a process, so that a stack is up in seconds: forked from a warm parent, or executed.
+
+Importing what a service needs costs 1 to 2.5 s of CPU. The *fork server* imports what services share once; each
+forked service starts from there. An edge may import no database library, so it is executed on its own, early.
+Both wait, imported and ready to go, until ``release``. A child is the leader of its own session, so that a
+Ctrl-C in the terminal reaches only the supervisor, and dies with its parent.
+"""
+
+import asyncio
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Protocol
+
+PRELOADED = (
+    "interlock_common.database",
+    "interlock_common.runtime",
+    "interlock_common.mirror",
+    "interlock_common.kv",
+    "alembic.command",
+    "aiosqlite",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "uvicorn",
+)
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_context = multiprocessing.get_context("forkserver")
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start: a Python module, or a ``command``; with ``migrate`` its database is brought up to date first."""
+
+    name: str
+    environment: Mapping[str, str]
+    log: Path
+    module: str = ""
+    command: Sequence[str] = ()
+    migrate: bool = False
+
+
+class Handle(Protocol):
+    """A started process."""
+
+    pid: int
+
+    def release(self) -> None:
+        """Let it begin its work; a process that was not started to wait begins by itself."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code, negative for a signal, once it has ended."""
+        ...
+
+
+def warm_up() -> None:
+    """Start the fork server, which imports while the supervisor does something else."""
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
+    forkserver.ensure_running()
+
+
+def send(handle: Handle, number: signal.Signals) -> None:
+    """Signal the whole group of a process; one that has ended is no error."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(handle.pid, number)
+
+
+class Forked:
+    """A service forked from the fork server."""
+
+    def __init__(self, process: ForkServerProcess, gate: Connection) -> None:
+        self._process = process
+        self._gate = gate
+        self.pid = process.pid or 0
+
+    def release(self) -> None:
+        with suppress(OSError):  # it may have ended meanwhile, which wait() tells
+            self._gate.send_bytes(b"go")
+        self._gate.close()
+
+    async def wait(self) -> int:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._process.sentinel, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._gate.close()
+        return self._process.exitcode or 0
+
+
+class Executed:
+    """A program of its own; one that waits for ``release`` reads a line from its standard input."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def release(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(b"go\n")
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+
+async def fork(launch: Launch) -> Forked:
+    """Fork ``launch.module``; it imports, migrates, and waits to be released."""
+
+    def start() -> Forked:
+        receiver, sender = _context.Pipe(duplex=False)
+        process = _context.Process(
+            target=_forked, name=launch.name, daemon=False,
+            args=(launch.name, launch.module, dict(launch.environment), str(launch.log), launch.migrate, receiver),
+        )  # fmt: skip
+        process.start()  # blocks until the fork server has imported everything
+        receiver.close()
+        return Forked(process, sender)
+
+    return await asyncio.to_thread(start)
+
+
+async def execute(launch: Launch, *, waiting: bool = False) -> Executed:
+    """Start ``launch`` as a program; with ``waiting`` a module imports everything and waits to be released."""
+    command = list(launch.command)
+    if not command:
+        loader = ["-m", "interlock_cli.waiting", launch.module] if waiting else ["-m", launch.module]
+        command = [sys.executable, *loader]
+    log = os.open(launch.log, _APPEND, 0o600)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(launch.environment),
+            stdin=asyncio.subprocess.PIPE if waiting else asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # one system call through a function that is bound already
+        )
+    finally:
+        os.close(log)
+    return Executed(process)
+
+
+def _forked(
+    name: str, module: str, environment: dict[str, str], log: str, migrate: bool, gate: Connection  # noqa: FBT001 - pickled
+) -> None:
+    """What a forked child does, as ``python -m module`` would."""
+    os.setsid()
+    _die_with_parent()
+    _show_name(name)
+    os.environ.clear()
+    os.environ.update(environment)
+    target = os.open(log, _APPEND, 0o600)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue] - a text stream
+    entry = importlib.import_module(f"{module}.__main__")
+    if migrate and (code := entry.main(["migrate"])) != 0:
+        sys.exit(code)
+    try:
+        gate.recv_bytes()
+    except EOFError:
+        return  # the supervisor gave up before anything was served
+    sys.exit(entry.main([]))
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, however that happens (Linux, prctl(2))."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _show_name(name: str) -> None:
+    """Name the process in ``ps`` and ``top``; the kernel keeps 15 bytes."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, f"ilk-{name}".encode())
