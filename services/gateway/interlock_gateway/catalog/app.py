@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from interlock_common.database import open_engine, transaction
-from interlock_common.errors import Unavailable
+from interlock_common.errors import ConfigurationError, Unavailable
 from interlock_common.messages.catalog import Era
 from interlock_common.runtime import Service, running
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_gateway.catalog.bus import BusOutlet, bind, ensure_bucket, published_keys
@@ -43,8 +44,14 @@ class Catalog:
 
     async def run(self) -> None:
         """Serve until the process is told to end; a database that is not usable ends it first."""
-        async with transaction(self._engine) as session:
-            await Store(session).ping()
+        try:
+            async with transaction(self._engine) as session:
+                await Store(session).ping()
+        except (SQLAlchemyError, OSError) as error:
+            raise ConfigurationError(
+                f"DATABASE_URL: the database of the catalog cannot be used ({type(error).__name__}); "
+                "is it there, and has `python -m interlock_gateway.catalog migrate` been run"
+            ) from None
         await self._service.run(on_connected=self._fill)
 
     async def _fill(self) -> None:

@@ -7,14 +7,13 @@ from interlock_common.messages.catalog import CreateServer, ServerList, VirtualS
 from interlock_common.messages.common import Actor, ById, Empty, Page
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from interlock_gateway.catalog import naming
+from interlock_gateway.catalog import naming, paging
 from interlock_gateway.catalog.errors import InvalidName, ServerNotFound, UnknownReference
 from interlock_gateway.catalog.outlet import Outlet
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.store import Store
 from interlock_gateway.catalog.visibility import may_see, require, require_owner, settled_team
 
-MAX_PAGE = 200
 MAX_REFERENCES = 2_000
 
 
@@ -63,11 +62,10 @@ class Servers:
 
     async def list(self, request: Page) -> ServerList:
         """A page in the order of ids."""
-        limit = max(1, min(request.limit, MAX_PAGE))
+        limit = paging.wanted(request.limit)
         async with transaction(self._engine) as session:
             found = await Store(session).servers(request.actor, request.cursor, limit + 1)
-        more = len(found) > limit
-        return ServerList(tuple(found[:limit]), found[limit - 1].id if more else None)
+        return ServerList(*paging.cut(found, limit))
 
     async def delete(self, request: ById) -> Empty:
         server = await self.get(request)

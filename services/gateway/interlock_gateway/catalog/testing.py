@@ -1,13 +1,12 @@
 """Fakes of what the catalog's stories reach, for tests: one per dependency."""
 
-import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 from interlock_common.errors import Unavailable
 from interlock_common.messages.catalog import CatalogItem, Era, Tool, UpstreamChanged
 from interlock_common.messages.common import Actor
+from interlock_common.testing.clock import ManualClock
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_gateway.catalog.publishing import Publisher
@@ -30,26 +29,6 @@ type Deed = tuple[str, str, str, dict[str, object]]
 
 def tool(name: str, definition: bytes | None = None, digest: str = "sha256:1") -> Tool:
     return Tool(name, msgspec.Raw(definition or b'{"name": "%s"}' % name.encode()), digest)
-
-
-@dataclass
-class ManualClock:
-    """A clock that stands still until a test moves it."""
-
-    at: float = 1_800_000_000.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def time(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
-        await asyncio.sleep(0)
 
 
 @dataclass

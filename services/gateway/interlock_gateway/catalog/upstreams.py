@@ -1,6 +1,8 @@
 """The stories of upstreams: registered, shown, looked at again, deleted."""
 
 import uuid
+from collections.abc import Iterator
+from itertools import batched
 
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
@@ -16,7 +18,7 @@ from interlock_common.messages.catalog import (
 from interlock_common.messages.common import ById, Empty, Page
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from interlock_gateway.catalog import naming
+from interlock_gateway.catalog import naming, paging
 from interlock_gateway.catalog.errors import UpstreamNotFound
 from interlock_gateway.catalog.outlet import Discover, Outlet
 from interlock_gateway.catalog.publishing import Publisher
@@ -24,7 +26,8 @@ from interlock_gateway.catalog.store import Due, Store
 from interlock_gateway.catalog.visibility import may_see, require, require_owner, settled_team
 from interlock_gateway.upstreams.discovery import Discovered
 
-MAX_PAGE = 200
+RECORDED_TOOLS = 500
+"""How many tools one audit record names: a record has to fit a message of the bus."""
 SELF = "svc:catalog"
 """Who acts when nobody asked: the periodic refresh."""
 
@@ -58,9 +61,10 @@ class Upstreams:
         )  # fmt: skip
         async with transaction(self._engine) as session:
             await Store(session).add_upstream(upstream, wanted_era=request.era, at=self._now())
-            await self._outlet.record(
-                "upstream.created", actor.principal, upstream.id, name=name, era=found.era, tools=_digests(found.tools)
-            )
+            for digests in _pieces(_digests(found.tools)):
+                await self._outlet.record(
+                    "upstream.created", actor.principal, upstream.id, name=name, era=found.era, tools=digests
+                )
         await self._publisher.publish(upstream_key(upstream.id))
         await self._outlet.changed(UpstreamChanged(upstream.id, "created", len(found.tools)))
         return upstream
@@ -74,11 +78,10 @@ class Upstreams:
 
     async def list(self, request: Page) -> UpstreamList:
         """A page in the order of ids, without tools."""
-        limit = max(1, min(request.limit, MAX_PAGE))
+        limit = paging.wanted(request.limit)
         async with transaction(self._engine) as session:
             found = await Store(session).upstreams(request.actor, request.cursor, limit + 1)
-        more = len(found) > limit
-        return UpstreamList(tuple(found[:limit]), found[limit - 1].id if more else None)
+        return UpstreamList(*paging.cut(found, limit))
 
     async def delete(self, request: ById) -> Empty:
         upstream = await self.get(request)
@@ -119,7 +122,8 @@ class Upstreams:
             changed = tools_changed or _standing(after) != _standing(before)
             await store.update_upstream(after, at=self._now(), tools_changed=tools_changed)
             if changed:
-                await self._outlet.record("upstream.changed", actor, due.id, **_difference(before, after))
+                for difference in _differences(before, after):
+                    await self._outlet.record("upstream.changed", actor, due.id, **difference)
         if changed:
             await self._publisher.publish(upstream_key(due.id))
             await self._outlet.changed(UpstreamChanged(due.id, "refreshed", len(after.tools)))
@@ -146,17 +150,26 @@ def _standing(upstream: Upstream) -> tuple[object, ...]:
     return (upstream.era, upstream.protocol_version, upstream.reachable, upstream.problem)
 
 
-def _digests(tools: tuple[Tool, ...]) -> dict[str, str]:
+def _digests(tools: tuple[Tool, ...]) -> dict[str, str | None]:
     return {tool.name: tool.digest for tool in tools}
 
 
-def _difference(before: Upstream, after: Upstream) -> dict[str, object]:
-    """What a record says of a change: digests of what came or changed, names of what went."""
+def _pieces(digests: dict[str, str | None]) -> Iterator[dict[str, str | None]]:
+    """The digests in as many pieces as it takes for each to fit a record; at least one, which may be empty."""
+    yield from (dict(piece) for piece in batched(digests.items(), RECORDED_TOOLS, strict=False))
+    if not digests:
+        yield {}
+
+
+def _differences(before: Upstream, after: Upstream) -> Iterator[dict[str, object]]:
+    """What records say of a change: digests of what came or changed, names of what went."""
     old, new = _digests(before.tools), _digests(after.tools)
-    return {
-        "reachable": after.reachable,
-        "problem": after.problem,
-        "added": {name: digest for name, digest in new.items() if name not in old},
-        "changed": {name: digest for name, digest in new.items() if old.get(name, digest) != digest},
-        "removed": sorted(old.keys() - new.keys()),
-    }
+    touched = {name: new.get(name) for name in old | new if old.get(name) != new.get(name)}
+    for piece in _pieces(touched):
+        yield {
+            "reachable": after.reachable,
+            "problem": after.problem,
+            "added": {name: digest for name, digest in piece.items() if name not in old},
+            "changed": {name: digest for name, digest in piece.items() if name in old and name in new},
+            "removed": sorted(name for name in piece if name not in new),
+        }

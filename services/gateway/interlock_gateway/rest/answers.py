@@ -85,7 +85,7 @@ class ResourceMetadata(msgspec.Struct, frozen=True):
 
 class _Described(msgspec.Struct, frozen=True, rename="camel"):
     input_schema: msgspec.Raw
-    description: str | None = None
+    description: msgspec.Raw = msgspec.Raw()  # an upstream may put anything there
 
 
 def gateway(upstream: Upstream, tool_count: int) -> Gateway:
@@ -109,9 +109,16 @@ def tool(upstream: Upstream, known: Tool) -> ToolAnswer:
     described = msgspec.json.decode(known.definition, type=_Described)
     return ToolAnswer(
         id=f"{upstream.id}/{known.name}", name=f"{upstream.slug}-{known.name}", original_name=known.name,
-        description=described.description or "", upstream_id=upstream.id, upstream_name=upstream.name,
+        description=_text(described.description), upstream_id=upstream.id, upstream_name=upstream.name,
         digest=known.digest, input_schema=described.input_schema,
     )  # fmt: skip
+
+
+def _text(value: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.DecodeError:
+        return ""
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

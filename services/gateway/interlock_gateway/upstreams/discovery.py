@@ -26,10 +26,15 @@ MODERN_ERRORS = frozenset({-32020, -32021, -32022})
 
 MAX_PAGES = 100
 MAX_TOOLS = 10_000
-MAX_DEFINITION_BYTES = 800_000
-"""All definitions of one upstream together: an upstream is one message on the bus, and those end at 1 MiB."""
+MAX_TOOLS_BYTES = 900_000
+"""All tools of one upstream together: an upstream is one message on the bus, and those end at 1 MiB."""
+
+MAX_DEPTH = 64
+"""How deep a definition may nest: decoders recurse, and the edges decode it among other things."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 _CLIENT = {"name": "interlock", "version": "0.1.0"}
 _META = {META_VERSION: MODERN, META_CLIENT: _CLIENT, META_CAPABILITIES: {}}
 
@@ -201,10 +206,10 @@ async def _list_tools(talk: _Conversation) -> tuple[Tool, ...]:
             if tool.name in tools:
                 raise UpstreamUnusable(f"{origin(talk.url)} lists the tool {tool.name} twice", "protocol")
             tools[tool.name] = tool
-            size += len(definition)
-        if len(tools) > MAX_TOOLS or size > MAX_DEFINITION_BYTES:
-            raise UpstreamUnusable(f"{origin(talk.url)} has more than {MAX_TOOLS} tools or {MAX_DEFINITION_BYTES} "
-                                   "bytes of definitions", "too_large")  # fmt: skip
+            size += len(msgspec.json.encode(tool)) + 1
+        if len(tools) > MAX_TOOLS or size > MAX_TOOLS_BYTES:
+            raise UpstreamUnusable(f"{origin(talk.url)} has more than {MAX_TOOLS} tools or {MAX_TOOLS_BYTES} "
+                                   "bytes of them", "too_large")  # fmt: skip
         if page.next_cursor is None:
             return tuple(tools.values())
         if page.next_cursor in cursors:
@@ -228,8 +233,11 @@ async def _tools_page(talk: _Conversation, params: Mapping[str, object]) -> _Too
 def read_tool(definition: bytes, url: URL) -> Tool:
     """A tool with its digest; raises UpstreamUnusable for a definition that no client could use."""
     try:
+        definition.decode()  # decoders pass over the text of members that nobody asked for
+        if _depth(definition) > MAX_DEPTH:
+            raise UpstreamUnusable(f"{origin(url)} nests a definition over {MAX_DEPTH} levels deep", "protocol")
         head = msgspec.json.decode(definition, type=_ToolHead)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamUnusable(f"{origin(url)} lists a tool that is no tool: {error}", "protocol") from None
     if _TOOL_NAME.fullmatch(head.name) is None:
         raise UpstreamUnusable(
@@ -238,6 +246,14 @@ def read_tool(definition: bytes, url: URL) -> Tool:
         )
     digest = f"sha256:{hashlib.sha256(definition).hexdigest()}"
     return Tool(name=head.name, definition=msgspec.Raw(definition), digest=digest)
+
+
+def _depth(document: bytes) -> int:
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", document)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _refuse_silent_statuses(answer: Answer, url: URL) -> None:
@@ -263,12 +279,12 @@ def _supported(message: RpcMessage) -> tuple[str, ...]:
         return ()
     try:
         return msgspec.json.decode(message.error.data, type=_Versions).supported
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ()
 
 
 def _result[T](message: RpcMessage, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(message.result, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

@@ -74,7 +74,7 @@ async def post(
                                        "redirect", status=response.status)  # fmt: skip
             message = None if request_id is None else await _read(response, url, request_id)
             return Answer(response.status, response.headers.get("Mcp-Session-Id"), message)
-    except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+    except (aiohttp.ClientError, ssl.SSLError, OSError, UnicodeError) as error:
         raise _explain(error, url) from None
 
 
@@ -132,7 +132,7 @@ def _bounded(size: int, url: URL) -> None:
 def _decode(data: bytes) -> RpcMessage | None:
     try:
         return _envelopes.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # nested without end
         return None
 
 
@@ -143,7 +143,7 @@ def _explain(error: Exception, url: URL) -> UpstreamUnusable:
 
 def _reason(error: Exception, url: URL, place: str) -> tuple[str, str]:  # noqa: PLR0911 - a table, one line a kind
     match error:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():  # IDNA knows no such name
             return (f"the name {url.host} does not resolve", "dns")
         case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
             return (f"the certificate of {place} is not valid: {reason.verify_message}", "tls")

@@ -4,8 +4,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -62,6 +62,22 @@ def legacy_weather() -> Generator[str]:
 def modern_weather() -> Generator[str]:
     with example_server("weather_server.py", "--modern") as url:
         yield url
+
+
+@pytest.fixture
+def serve_example() -> Callable[..., AbstractAsyncContextManager[str]]:
+    """Starts an example without holding up the loop, in which its collector may run."""
+
+    @asynccontextmanager
+    async def serve(script: str, *options: str) -> AsyncGenerator[str]:
+        manager = example_server(script, *options)
+        url = await asyncio.to_thread(manager.__enter__)
+        try:
+            yield url
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+    return serve
 
 
 @contextmanager

@@ -158,6 +158,8 @@ async def test_pages_are_followed_and_an_empty_cursor_is_one(http: aiohttp.Clien
         b'{"tools":[{"name":"a","inputSchema":{}},{"name":"a","inputSchema":{}}]}',
         b'{"tools":{}}',
         b'{"nothing":1}',
+        b'{"tools":[{"name":"a","inputSchema":{},"title":"\xff\xfe"}]}',
+        b'{"tools":[{"name":"a","inputSchema":{},"x":%s%s}]}' % (b"[" * 80, b"]" * 80),
     ],
 )
 async def test_tools_that_no_client_could_use_are_refused(
@@ -166,10 +168,25 @@ async def test_tools_that_no_client_could_use_are_refused(
     assert await cause(http, await serve(modern_server(page))) == "protocol"
 
 
+async def test_brackets_inside_of_text_do_not_nest(http: aiohttp.ClientSession, serve: Serve) -> None:
+    page = b'{"tools":[{"name":"a","inputSchema":{},"x":"\\"%s"}]}' % (b"[" * 80)
+    assert len((await find(http, await serve(modern_server(page)))).tools) == 1
+
+
+async def test_an_answer_nested_without_end_is_no_answer(http: aiohttp.ClientSession, serve: Serve) -> None:
+    page = b'{"tools":[{"name":"a","inputSchema":{},"x":%s%s}]}' % (b"[" * 100_000, b"]" * 100_000)
+    assert await cause(http, await serve(modern_server(page))) == "protocol"
+
+
 async def test_definitions_over_the_bound_are_refused(http: aiohttp.ClientSession, serve: Serve) -> None:
-    filler = b"x" * discovery.MAX_DEFINITION_BYTES
+    filler = b"x" * discovery.MAX_TOOLS_BYTES
     page = b'{"tools":[{"name":"a","inputSchema":{},"description":"%s"}]}' % filler
     assert await cause(http, await serve(modern_server(page))) == "too_large"
+
+
+async def test_many_small_tools_over_the_bound_are_refused(http: aiohttp.ClientSession, serve: Serve) -> None:
+    page = b",".join(b'{"name":"tool-%d","inputSchema":{}}' % number for number in range(9000))
+    assert await cause(http, await serve(modern_server(b'{"tools":[' + page + b"]}"))) == "too_large"
 
 
 async def test_an_answer_over_the_bound_is_refused(
@@ -250,6 +267,7 @@ async def test_connection_failures_are_told_apart(http: aiohttp.ClientSession, n
         port = unused.getsockname()[1]
         assert await cause(http, f"http://127.0.0.1:{port}/mcp") == "refused"
     assert await cause(http, "http://nowhere.invalid/mcp") == "dns"
+    assert await cause(http, f"http://{'a' * 70}.invalid/mcp") == "dns"
     assert await cause(http, notes.replace("http://", "https://")) == "tls"
     assert await cause(http, notes.replace("/mcp", "/other")) == "not_mcp"
 

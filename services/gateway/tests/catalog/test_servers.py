@@ -72,3 +72,13 @@ async def test_a_list_shows_what_the_actor_sees(parts: Parts) -> None:
     await parts.servers.create(CreateServer(MAKER, "mine", id="mine", visibility="private"))
     assert [s.id for s in (await parts.servers.list(Page(STRANGER))).servers] == ["all"]
     assert [s.id for s in (await parts.servers.list(Page(MAKER))).servers] == ["all", "mine"]
+
+
+async def test_a_page_ends_before_it_would_not_fit_the_bus(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        await parts.servers.create(CreateServer(MAKER, f"s{number}", id=f"s{number}", description="x" * 100))
+    monkeypatch.setattr("interlock_gateway.catalog.paging.MAX_PAGE_BYTES", 500)
+    first = await parts.servers.list(Page(ADMIN))
+    assert 0 < len(first.servers) < 5
+    rest = await parts.servers.list(Page(ADMIN, first.next_cursor, limit=1))
+    assert rest.servers[0].id == f"s{len(first.servers)}"

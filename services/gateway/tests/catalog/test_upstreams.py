@@ -1,5 +1,5 @@
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from interlock_common.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, UpstreamFailed
@@ -164,6 +164,16 @@ async def test_a_changed_definition_is_stored_and_named_in_the_record(parts: Par
     assert detail["removed"] == ["one"]
 
 
+async def test_records_of_many_tools_come_in_pieces_that_fit_the_bus(parts: Parts) -> None:
+    many = tuple(tool(f"t{number}") for number in range(1200))
+    parts.world.found[URL] = Discovered("modern", "2026-07-28", many)
+    upstream = await parts.upstreams.create(registration())
+    assert [len(cast("Any", detail["tools"])) for *_, detail in parts.outlet.actions] == [500, 500, 200]
+    parts.world.found[URL] = Discovered("modern", "2026-07-28", ())
+    await parts.upstreams.refresh(ById(MAKER, upstream.id))
+    assert sum(len(cast("Any", detail["removed"])) for *_, detail in parts.outlet.actions[3:]) == 1200
+
+
 async def test_a_refresh_that_finds_nothing_new_tells_nobody(parts: Parts) -> None:
     upstream = await parts.upstreams.create(registration())
     await parts.upstreams.refresh(ById(MAKER, upstream.id))
@@ -181,7 +191,7 @@ async def test_replicas_share_the_periodic_refresh(parts: Parts) -> None:
         await parts.upstreams.create(registration(name=f"n{number}", url=f"https://n{number}.example.com"))
     parts.world.asked.clear()
     assert await refreshing(parts).round() == 0
-    parts.clock.at += 61
+    parts.clock.advance(61)
     assert sum(await asyncio.gather(refreshing(parts).round(), refreshing(parts).round())) == 5
     assert len(parts.world.asked) == len(set(parts.world.asked)) == 5
     assert await refreshing(parts).round() == 0

@@ -126,6 +126,15 @@ async def test_tools_are_those_that_the_caller_sees(client: httpx2.AsyncClient, 
     assert world.bus.asked == []
 
 
+@pytest.mark.parametrize("description", [b"5", b"null", b'{"a":1}'])
+async def test_a_tool_with_an_odd_description_hides_no_other(
+    client: httpx2.AsyncClient, world: FakeWorld, description: bytes
+) -> None:
+    odd = catalog.Tool("odd", msgspec.Raw(b'{"inputSchema":{},"description":' + description + b"}"), "sha256:cd")
+    world.catalog.items = {"upstream.u1": msgspec.structs.replace(NOTES, tools=(odd, TOOL))}
+    assert [tool["description"] for tool in (await client.get("/tools")).json()] == ["", "adds"]
+
+
 async def test_a_login_answers_a_bearer_token(client: httpx2.AsyncClient, world: FakeWorld) -> None:
     world.bus.replies[subjects.AUTH_LOGIN] = auth.IssuedToken("t", "secret", 2**40)
     answer = await client.post("/auth/login", json={"email": "a@b", "password": "p"}, headers={"Authorization": ""})

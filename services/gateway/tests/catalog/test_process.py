@@ -1,0 +1,173 @@
+"""The catalog as its own process on a real bus, asked through the REST application of an edge."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import Request
+from interlock_common import kv
+from interlock_common.bus import Bus
+from interlock_common.messages.auth import SigningKey
+from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer, upstream_key
+from interlock_common.messages.common import Actor
+from interlock_common.messages.resources import AUDIT, CATALOG, EVENTS
+from interlock_common.mirror import Mirror
+from interlock_common.testing.bus import TRUST_DOMAIN, EmbeddedBus, free_port
+from interlock_common.testing.fixtures import embedded_bus as embedded_bus  # noqa: PLC0414 - a fixture of this module
+from interlock_gateway.catalog.testing import ADMIN
+from interlock_gateway.rest.app import create_rest_app
+from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.rest.testing import FakeView
+
+START_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def catalog_process(bus: EmbeddedBus, **settings: str) -> AsyncGenerator[None]:
+    """A catalog that has an identity and a migrated database, ready when the block begins."""
+    port = free_port()
+    environment = os.environ | {
+        "TRUST_DOMAIN": TRUST_DOMAIN,
+        "BUS_URL": bus.url,
+        "IDENTITY_DIR": str(bus.identity("catalog").directory),
+        "DATABASE_URL": f"sqlite:///{bus.directory}/catalog.db",
+        "HEALTH_PORT": str(port),
+        **settings,
+    }
+    command = (sys.executable, "-m", "interlock_gateway.catalog")
+    assert await (await asyncio.create_subprocess_exec(*command, "migrate", env=environment)).wait() == 0
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
+    try:
+        async with httpx2.AsyncClient() as client, asyncio.timeout(START_SECONDS):
+            while not await _ready(client, port):
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        assert await process.wait() == 0
+
+
+async def _ready(client: httpx2.AsyncClient, port: int) -> bool:
+    try:
+        return (await client.get(f"http://127.0.0.1:{port}/ready")).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@pytest.fixture
+async def edge(embedded_bus: EmbeddedBus) -> AsyncGenerator[Bus]:
+    """The bus of an edge, with the streams that audit would have made."""
+    audit = embedded_bus.bus("audit")
+    await audit.start()
+    await kv.ensure_stream(audit, AUDIT)
+    await kv.ensure_stream(audit, EVENTS)
+    await audit.stop()
+    bus = embedded_bus.bus("gateway")
+    await bus.start()
+    yield bus
+    await bus.stop()
+
+
+@asynccontextmanager
+async def rest(bus: Bus, mirror: Mirror[CatalogItem]) -> AsyncGenerator[httpx2.AsyncClient]:
+    async def authenticate(_request: Request) -> Actor:
+        return ADMIN
+
+    deps = RestDependencies(bus, authenticate, mirror, FakeView[SigningKey](), list)
+    transport = httpx2.ASGITransport(create_rest_app(deps))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        yield client
+
+
+async def stored_messages(bus: EmbeddedBus, stream: str, service: str) -> int:
+    asking = bus.bus(service)
+    await asking.start()
+    try:
+        return (await asking.js.stream_info(stream)).state.messages
+    finally:
+        await asking.stop()
+
+
+async def seen(mirror: Mirror[CatalogItem], key: str, *, present: bool = True) -> CatalogItem | None:
+    """What the mirror says of ``key`` once it is (or is no more) there."""
+    changed = asyncio.Event()
+    mirror.on_change(lambda _key, _item: changed.set())
+    async with asyncio.timeout(10):
+        while (mirror.get(key) is not None) != present:
+            changed.clear()
+            await changed.wait()
+    return mirror.get(key)
+
+
+async def test_an_upstream_travels_from_rest_to_every_mirror(
+    embedded_bus: EmbeddedBus, edge: Bus, notes: str, legacy_weather: str
+) -> None:
+    mirror: Mirror[CatalogItem] = Mirror(edge, CATALOG, Upstream | VirtualServer)  # pyright: ignore[reportArgumentType]
+    async with catalog_process(embedded_bus, ALLOW_PRIVATE_UPSTREAMS="true"):
+        await mirror.start()
+        await mirror.wait_complete()
+        async with rest(edge, mirror) as client:
+            made = await client.post("/gateways", json={"name": "Notes", "url": notes})
+            assert made.status_code == 201, made.text
+            key = upstream_key(made.json()["id"])
+            upstream = await seen(mirror, key)
+            assert isinstance(upstream, Upstream)
+            assert (upstream.era, upstream.slug, len(upstream.tools)) == ("modern", "notes", 5)
+
+            weather = await client.post("/gateways", json={"name": "Weather", "url": legacy_weather})
+            assert (weather.status_code, weather.json()["era"]) == (201, "legacy")
+            await seen(mirror, upstream_key(weather.json()["id"]))
+            tools = (await client.get("/tools")).json()
+            assert {tool["name"] for tool in tools} >= {"notes-add_note", "weather-forecast"}
+
+            server = {"name": "desk", "id": "desk", "associated_tools": [f"{upstream.id}/add_note"]}
+            assert (await client.post("/servers", json=server)).status_code == 201
+            assert isinstance(await seen(mirror, "server.desk"), VirtualServer)
+
+            refused = await client.post("/gateways", json={"name": "None", "url": "http://127.0.0.1:9/mcp"})
+            assert (refused.status_code, refused.json()["fields"]["cause"]) == (502, "refused")
+            again = await client.post("/gateways", json={"name": "notes", "url": notes})
+            assert (again.status_code, again.json()["type"]) == (409, "urn:interlock:error:name_taken")
+
+            assert (await client.delete(f"/gateways/{weather.json()['id']}")).status_code == 200
+            await seen(mirror, upstream_key(weather.json()["id"]), present=False)
+    assert await stored_messages(embedded_bus, "EVENTS", "audit") == 3
+    assert await stored_messages(embedded_bus, "AUDIT", "audit") >= 1
+
+    owner = embedded_bus.bus("catalog")
+    await owner.start()
+    await kv.delete(owner, CATALOG, key)
+    await kv.put(owner, CATALOG, upstream_key("zombie"), upstream)
+    await owner.stop()
+    await seen(mirror, upstream_key("zombie"))
+    async with catalog_process(embedded_bus, ALLOW_PRIVATE_UPSTREAMS="true"):
+        assert await seen(mirror, key) == upstream
+        await seen(mirror, upstream_key("zombie"), present=False)
+    await mirror.stop()
+
+
+async def test_private_addresses_are_refused_by_default(embedded_bus: EmbeddedBus, edge: Bus, notes: str) -> None:
+    mirror: Mirror[CatalogItem] = Mirror(edge, CATALOG, Upstream | VirtualServer)  # pyright: ignore[reportArgumentType]
+    async with catalog_process(embedded_bus), rest(edge, mirror) as client:
+        answer = await client.post("/gateways", json={"name": "Notes", "url": notes})
+    assert (answer.status_code, answer.json()["type"]) == (502, "urn:interlock:error:upstream_address_forbidden")
+
+
+@pytest.mark.parametrize(("arguments", "settings"), [(("serve",), {}), ((), {"REFRESH_INTERVAL": "0"})])
+async def test_a_wrong_start_is_one_clear_line(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str]
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "interlock_gateway.catalog", *arguments, env=os.environ | settings, cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert errors.count(b"\n") == 1
