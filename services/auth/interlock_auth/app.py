@@ -1,8 +1,6 @@
 """The only wiring of auth."""
 
-from interlock_common.database import open_engine
-from interlock_common.errors import Unavailable
-from interlock_common.runtime import Service, running
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.bus import BusOutlet, bind, ensure_buckets
@@ -14,9 +12,13 @@ from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
 from interlock_auth.revocation import Revocations
 from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
-from interlock_auth.tokens import Mint, TokenRules, Tokens, warn_of_defaults
+from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
+from interlock_common.database import open_engine
+from interlock_common.errors import Unavailable
+from interlock_common.runtime import Service, running
 
 _RETRY_SECONDS = 0.5
+_log = structlog.get_logger(__name__)
 
 
 class Auth:
@@ -31,7 +33,8 @@ class Auth:
             engine, KeyFolder(settings.key_dir), outlet, key_rules(settings), clock, brought_key(settings)
         )
         rules = token_rules(settings)
-        warn_of_defaults(rules, development=settings.development)
+        if not settings.development and (left := settings_left_default(rules)):
+            _log.warning("tokens carry default names outside development", settings=left)
         mint = Mint(engine, self._keyring, rules, clock)
         self._principals = Principals(engine, outlet, Passwords(), mint, login_rules(settings), clock)
         revocations = Revocations(engine, outlet, clock)

@@ -3,6 +3,13 @@
 import uuid
 
 import msgspec
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+
+from interlock_auth.keys import Keyring
+from interlock_auth.principals import Principals
+from interlock_auth.revocation import Revocations
+from interlock_auth.tokens import Tokens
 from interlock_common import kv, telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
@@ -13,13 +20,6 @@ from interlock_common.messages.audit import Action
 from interlock_common.messages.auth import CreateToken, Login, RevokeToken, RotateKey
 from interlock_common.messages.common import Page
 from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, Bucket
-from nats.errors import Error as NatsError
-from nats.js.errors import Error as JetStreamError
-
-from interlock_auth.keys import Keyring
-from interlock_auth.principals import Principals
-from interlock_auth.revocation import Revocations
-from interlock_auth.tokens import Tokens
 
 
 def bind(bus: Bus, principals: Principals, tokens: Tokens, revocations: Revocations, keyring: Keyring) -> None:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+from interlock_auth.errors import NotContained
 from interlock_common.messages.auth import Principal, Scopes
 from interlock_common.messages.common import Actor
-
-from interlock_auth.errors import NotContained
 
 ANY = "*"
 

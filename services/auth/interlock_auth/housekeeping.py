@@ -1,9 +1,6 @@
 """What auth does by itself: bring the buckets to the database's truth, and forget what has ended."""
 
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.errors import InterlockError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -11,6 +8,9 @@ from interlock_auth.keys import Keyring
 from interlock_auth.principals import Principals
 from interlock_auth.revocation import Revocations
 from interlock_auth.store import Store
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import InterlockError
 
 TOKEN_MEMORY = 30 * 86400
 """Seconds that an expired token stays listed, with its revocation."""

@@ -6,12 +6,6 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.errors import PermissionDenied, Unavailable
-from interlock_common.messages.auth import KeyRotated, RotateKey, SigningKey
-from interlock_common.messages.resources import SIGNING_KEYS
-from interlock_common.messages.subjects import EVT_KEY_ROTATED
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.errors import KeyNotOurs
@@ -20,6 +14,12 @@ from interlock_auth.outlet import Outlet
 from interlock_auth.signing import Algorithm, KeyFolder, SigningPair, generate, secret_jwk
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import PermissionDenied, Unavailable
+from interlock_common.messages.auth import KeyRotated, RotateKey, SigningKey
+from interlock_common.messages.resources import SIGNING_KEYS
+from interlock_common.messages.subjects import EVT_KEY_ROTATED
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +133,11 @@ class Keyring:
     async def _rotate(self) -> KeyRotated:
         if self._brought is not None:
             raise KeyNotOurs("the signing key comes from outside: replace it there and restart auth")
-        pair, not_before = await self._create(self._now() + self._rules.overlap)
+        async with transaction(self._engine) as session:
+            rows = await Store(session).signing_keys()
+        youngest = max((row.not_before for row in rows), default=0)
+        # Strictly later than every other key, so that all replicas agree on which one is the youngest.
+        pair, not_before = await self._create(max(self._now() + self._rules.overlap, youngest + 1))
         rotated = KeyRotated(pair.kid, not_before)
         await self._outlet.event(EVT_KEY_ROTATED, rotated)
         return rotated

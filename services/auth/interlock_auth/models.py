@@ -1,8 +1,9 @@
 """The tables of auth. Times are seconds since the epoch; lists and scopes are JSON text."""
 
-from interlock_common.database import new_metadata
 from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from interlock_common.database import new_metadata
 
 NEVER = 2**53 - 1
 """An expiry that never comes; it stays exact in JSON."""

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import msgspec
+
 from interlock_common.messages.resources import Bucket
 
 

@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.errors import ConfigurationError
-from interlock_common.messages.auth import IssuedToken, Login, Scopes, principal_key
-from interlock_common.messages.resources import PRINCIPALS
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.containment import Grant
@@ -18,6 +13,11 @@ from interlock_auth.passwords import Passwords
 from interlock_auth.standing import principal_of
 from interlock_auth.store import Store
 from interlock_auth.tokens import Mint
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import ConfigurationError
+from interlock_common.messages.auth import IssuedToken, Login, Scopes, principal_key
+from interlock_common.messages.resources import PRINCIPALS
 
 WELL_KNOWN_PASSWORD = "changeme"  # noqa: S105 - the default that must not survive outside development
 MAX_EMAIL_LENGTH = 254

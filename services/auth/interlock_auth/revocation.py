@@ -1,11 +1,6 @@
 """What is revoked stops counting: durable first, then in every mirror."""
 
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.messages.auth import Revocation, Revoked, RevokeToken, revocation_key
-from interlock_common.messages.resources import REVOCATIONS
-from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.errors import TokenNotFound
@@ -13,6 +8,11 @@ from interlock_auth.models import NEVER, RevocationRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.messages.auth import Revocation, Revoked, RevokeToken, revocation_key
+from interlock_common.messages.resources import REVOCATIONS
+from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
 
 GRACE = 300
 """Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""

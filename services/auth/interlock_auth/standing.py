@@ -1,13 +1,13 @@
 """Who an actor is and what it holds, by our own records."""
 
 import msgspec
-from interlock_common.messages.auth import Principal, Scopes
-from interlock_common.messages.common import Actor
 
 from interlock_auth.containment import Grant, Reach, reach_of_actor, reach_of_token
 from interlock_auth.errors import NotContained
 from interlock_auth.models import PrincipalRow, TokenRow
 from interlock_auth.store import Store
+from interlock_common.messages.auth import Principal, Scopes
+from interlock_common.messages.common import Actor
 
 _names = msgspec.json.Decoder(tuple[str, ...])
 

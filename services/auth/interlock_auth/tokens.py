@@ -7,11 +7,6 @@ from typing import Any
 
 import jwt
 import msgspec
-import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.messages.auth import CreateToken, IssuedToken, Principal, Scopes, TokenList, TokenSummary
-from interlock_common.messages.common import Page
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.containment import Grant, require_contained
@@ -21,13 +16,16 @@ from interlock_auth.models import NEVER, TokenRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.messages.auth import CreateToken, IssuedToken, Principal, Scopes, TokenList, TokenSummary
+from interlock_common.messages.common import Page
 
 DEFAULT_ISSUER = "mcpgateway"
 DEFAULT_AUDIENCE = "mcpgateway-api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 _MAX_NAME_LENGTH = 255
 _MAX_PAGE = 500
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,15 +141,10 @@ def on_the_wire(expires_at: int) -> int:
     return 0 if expires_at == NEVER else expires_at
 
 
-def warn_of_defaults(rules: TokenRules, *, development: bool) -> None:
-    """Outside development, say that another deployment with the same defaults would take our tokens."""
-    if development:
-        return
-    for setting, value, default in (
-        ("JWT_ISSUER", rules.issuer, DEFAULT_ISSUER), ("JWT_AUDIENCE", rules.audience, DEFAULT_AUDIENCE),
-    ):  # fmt: skip
-        if value == default:
-            _log.warning("a token setting has its default outside development", setting=setting, value=value)
+def settings_left_default(rules: TokenRules) -> tuple[str, ...]:
+    """The settings with which another deployment, that left them as well, would take our tokens for its own."""
+    named = (("JWT_ISSUER", rules.issuer, DEFAULT_ISSUER), ("JWT_AUDIENCE", rules.audience, DEFAULT_AUDIENCE))
+    return tuple(name for name, value, default in named if value == default)
 
 
 def _summary(row: TokenRow, *, revoked: bool) -> TokenSummary:

@@ -7,6 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.models import Base, PrincipalRow
 from interlock_auth.passwords import Passwords
@@ -20,8 +23,6 @@ from interlock_common.errors import Unavailable
 from interlock_common.messages.common import Actor
 from interlock_common.messages.resources import Bucket
 from interlock_common.testing.clock import ManualClock
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 ADMIN = "admin@example.com"
 PASSWORD = "correct horse battery staple"

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock_auth.containment import Grant, Reach, reach_of_actor, reach_of_token, require_contained
 from interlock_auth.errors import NotContained
 from interlock_common.messages.auth import Principal, Scopes

@@ -4,6 +4,7 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+
 from interlock_auth.errors import KeyNotOurs
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.signing import KeyFolder, generate, secret_pair
@@ -34,6 +35,17 @@ async def test_a_new_key_is_published_before_it_signs(world: Any) -> None:
     assert await kid_of_new_token(world) == rotated.kid
     assert rotated.not_before == int(world.clock.time())
     assert (EVT_KEY_ROTATED, rotated) in world.outlet.events
+
+
+async def test_keys_rotated_within_a_second_sign_one_after_the_other(world: Any) -> None:
+    admin = await world.administrator()
+    first = await world.keyring.rotate(RotateKey(admin))
+    second = await world.keyring.rotate(RotateKey(admin))
+    assert second.not_before > first.not_before
+    world.clock.advance(10)
+    assert await kid_of_new_token(world) == first.kid
+    world.clock.advance(1)
+    assert await kid_of_new_token(world) == second.kid
 
 
 async def test_an_old_key_stays_until_its_last_token_has_expired(world: Any, tmp_path: Path) -> None:

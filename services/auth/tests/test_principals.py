@@ -3,6 +3,7 @@ from typing import Any
 
 import jwt
 import pytest
+
 from interlock_auth.errors import LockedOut, LoginRefused
 from interlock_auth.passwords import Passwords
 from interlock_auth.store import Store

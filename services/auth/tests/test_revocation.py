@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from interlock_auth.errors import TokenNotFound
 from interlock_auth.housekeeping import Housekeeping
 from interlock_common.errors import Unavailable

@@ -6,6 +6,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from interlock_auth.errors import KeyUnusable
 from interlock_auth.signing import (
     Algorithm,

@@ -4,14 +4,14 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+
 from interlock_auth.containment import Grant
 from interlock_auth.errors import LifetimeRefused, NameRefused, NotContained
 from interlock_auth.store import Store
-from interlock_auth.tokens import Mint, TokenRules, warn_of_defaults
+from interlock_auth.tokens import Mint, TokenRules, settings_left_default
 from interlock_common.database import transaction
 from interlock_common.messages.auth import CreateToken, Principal, RevokeToken, Scopes, SigningKey
 from interlock_common.messages.common import Actor, Page
-from structlog.testing import capture_logs
 
 
 def verified(world: Any, token: str) -> dict[str, Any]:
@@ -147,11 +147,6 @@ async def test_everyone_sees_their_own_tokens_and_an_administrator_all(world: An
     assert {token.name for token in (await world.tokens.list(Page(admin))).tokens} == {"a", "u"}
 
 
-@pytest.mark.parametrize(("development", "warnings"), [(True, 0), (False, 2)])
-def test_default_names_warn_outside_development(development: bool, warnings: int) -> None:  # noqa: FBT001
-    with capture_logs() as logs:
-        warn_of_defaults(TokenRules(), development=development)
-    assert len(logs) == warnings
-    with capture_logs() as logs:
-        warn_of_defaults(TokenRules("https://id.example.com", "https://gw.example.com"), development=development)
-    assert logs == []
+def test_default_names_are_known_as_such() -> None:
+    assert settings_left_default(TokenRules()) == ("JWT_ISSUER", "JWT_AUDIENCE")
+    assert settings_left_default(TokenRules("https://id.example.com", "https://gw.example.com")) == ()

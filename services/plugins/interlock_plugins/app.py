@@ -1,9 +1,9 @@
 """The only wiring of plugins."""
 
 import structlog
+
 from interlock_common.errors import Unavailable
 from interlock_common.runtime import Service, running
-
 from interlock_plugins.bus import bind, publish_bindings
 from interlock_plugins.chains import Chains
 from interlock_plugins.config import Settings

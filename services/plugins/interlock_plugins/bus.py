@@ -1,5 +1,8 @@
 """NATS in and out: hook calls, the listing, and the bindings that tell edges when to ask. No logic."""
 
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.errors import Unavailable
@@ -7,9 +10,6 @@ from interlock_common.messages import subjects
 from interlock_common.messages.common import Page
 from interlock_common.messages.plugins import HookCall, PluginList
 from interlock_common.messages.resources import BINDINGS
-from nats.errors import Error as NatsError
-from nats.js.errors import Error as JetStreamError
-
 from interlock_plugins.chains import Chains
 
 

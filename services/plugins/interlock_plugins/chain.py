@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
+
 from interlock_common.clock import Clock
 from interlock_common.messages.plugins import HookCall, HookContext, HookVerdict, PluginVerdict
-
 from interlock_plugins.breaker import Breaker
 from interlock_plugins.document import Document
 from interlock_plugins.plugin import Continue, Deny, Outcome, Replace

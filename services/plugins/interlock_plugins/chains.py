@@ -10,7 +10,6 @@ from interlock_common.messages.plugins import (
     PluginList,
     PluginSummary,
 )
-
 from interlock_plugins.breaker import Breaker
 from interlock_plugins.chain import Chain, Link
 from interlock_plugins.plugin_file import PluginFile

@@ -1,8 +1,8 @@
 """When a plugin runs: each block is an AND over its fields, each field an OR over its values, blocks are an OR."""
 
 import msgspec
-from interlock_common.messages.plugins import HookContext
 
+from interlock_common.messages.plugins import HookContext
 from interlock_plugins.patterns import Pattern, any_of
 
 

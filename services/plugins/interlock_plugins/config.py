@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from interlock_common.settings import ServiceSettings
 from pydantic import Field
+
+from interlock_common.settings import ServiceSettings
 
 DEFAULT_PATH = Path("plugins/config.yaml")
 
@@ -11,9 +12,9 @@ DEFAULT_PATH = Path("plugins/config.yaml")
 class Settings(ServiceSettings):
     """Read from the environment; the README has the table."""
 
-    health_port: int = Field(9104, ge=0, le=65535)
+    health_port: int = Field(default=9104, ge=0, le=65535)
     plugins_config_path: Path | None = None
-    plugins_max_payload_bytes: int = Field(4 * 1024 * 1024, ge=1)
+    plugins_max_payload_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
 
     def plugin_file(self) -> Path | None:
         """The file to read: the one that is named, else the usual one if it is there, else None (the packaged one)."""

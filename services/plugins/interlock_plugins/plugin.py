@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from interlock_common.messages.plugins import Hook, HookContext
-
 from interlock_plugins.document import Document
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.messages.plugins import Hook, HookContext
 from interlock_plugins.chains import Chains

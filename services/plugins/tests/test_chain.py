@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import ConfigurationError
 from interlock_common.messages.plugins import Binding, Hook, HookCall, HookContext
@@ -72,7 +73,7 @@ def call(payload: bytes = b'{ "a" :1.0}', deadline: float = 30.0) -> HookCall:
 
 async def test_a_clean_payload_continues_without_a_copy() -> None:
     verdict = await chain(link(Scripted(CONTINUE))).run(call())
-    assert (verdict.action, verdict.payload) == ("continue", None)
+    assert (verdict.action, verdict.payload) == ("continue", msgspec.UNSET)
     assert [line.action for line in verdict.verdicts] == ["continue"]
 
 

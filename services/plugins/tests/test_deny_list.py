@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+
 from interlock_plugins.builtin.deny_list import DenyListConfig, DenyListPlugin
 from interlock_plugins.errors import PatternRefused, PluginFileRefused
 from interlock_plugins.plugin import CONTINUE, Deny

@@ -3,6 +3,7 @@ from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock_plugins.document import Document
 
 _json = st.recursive(

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+
 from interlock_plugins.errors import PatternRefused
 from interlock_plugins.patterns import Pattern, any_of, escape
 

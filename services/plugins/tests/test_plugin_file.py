@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from interlock_common.errors import ConfigurationError
 from interlock_plugins.plugin_file import parse_plugin_file, read_plugin_file
 

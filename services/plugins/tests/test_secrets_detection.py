@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock_common.messages.plugins import HookContext
 from interlock_plugins.builtin.detectors import BROAD, NARROW
 from interlock_plugins.builtin.secrets_detection import SecretsDetectionConfig, SecretsDetectionPlugin

@@ -1,8 +1,8 @@
 """Denies a call of whose arguments a string contains a listed word or matches a listed pattern."""
 
 import msgspec
-from interlock_common.messages.plugins import Hook, HookContext
 
+from interlock_common.messages.plugins import Hook, HookContext
 from interlock_plugins.document import Document
 from interlock_plugins.errors import PluginFileRefused
 from interlock_plugins.patterns import Pattern, any_of, escape

@@ -3,8 +3,8 @@
 from collections import Counter
 
 import msgspec
-from interlock_common.messages.plugins import Hook, HookContext
 
+from interlock_common.messages.plugins import Hook, HookContext
 from interlock_plugins.builtin.detectors import BROAD, NARROW, SECRET_MEMBER, SECRET_MEMBER_IN_JSON
 from interlock_plugins.document import Document, JsonString
 from interlock_plugins.errors import PluginFileRefused
