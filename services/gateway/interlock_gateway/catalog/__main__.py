@@ -5,7 +5,6 @@ import sys
 from interlock_common.database import migrate
 from interlock_common.errors import ConfigurationError
 from interlock_common.runtime import CONFIGURATION_EXIT, run_process
-
 from interlock_gateway.catalog.app import serve
 from interlock_gateway.catalog.config import Settings
 

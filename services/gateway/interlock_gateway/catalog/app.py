@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.database import open_engine, transaction
 from interlock_common.errors import ConfigurationError, Unavailable
 from interlock_common.messages.catalog import Era
 from interlock_common.runtime import Service, running
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from interlock_gateway.catalog.bus import BusOutlet, bind, ensure_bucket, published_keys
 from interlock_gateway.catalog.config import Settings
 from interlock_gateway.catalog.outlet import Discover

@@ -2,6 +2,10 @@
 
 import uuid
 
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NoKeysError
+
 from interlock_common import kv, telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
@@ -12,10 +16,6 @@ from interlock_common.messages.audit import Action
 from interlock_common.messages.catalog import CatalogItem, CreateServer, CreateUpstream, UpstreamChanged
 from interlock_common.messages.common import ById, Page
 from interlock_common.messages.resources import CATALOG
-from nats.errors import Error as NatsError
-from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NoKeysError
-
 from interlock_gateway.catalog.servers import Servers
 from interlock_gateway.catalog.upstreams import Upstreams
 

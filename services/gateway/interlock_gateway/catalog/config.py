@@ -1,7 +1,8 @@
 """Settings of the catalog."""
 
-from interlock_common.settings import ServiceSettings
 from pydantic import Field
+
+from interlock_common.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):

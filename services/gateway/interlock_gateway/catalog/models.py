@@ -1,8 +1,9 @@
 """The tables of the catalog. Times are milliseconds since the epoch."""
 
-from interlock_common.database import new_metadata
 from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from interlock_common.database import new_metadata
 
 
 class Base(DeclarativeBase):

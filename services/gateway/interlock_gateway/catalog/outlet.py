@@ -3,7 +3,6 @@
 from typing import Protocol
 
 from interlock_common.messages.catalog import CatalogItem, Era, UpstreamChanged
-
 from interlock_gateway.upstreams.discovery import Discovered
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.database import transaction
 from interlock_common.errors import Unavailable
 from interlock_common.messages.catalog import CatalogItem, server_key, upstream_key
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from interlock_gateway.catalog.outlet import Outlet
 from interlock_gateway.catalog.store import Store
 

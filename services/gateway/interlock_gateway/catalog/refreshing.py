@@ -4,12 +4,12 @@ import asyncio
 import random
 
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.errors import InterlockError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import InterlockError
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.store import Due, Store
 from interlock_gateway.catalog.upstreams import Upstreams

@@ -2,11 +2,11 @@
 
 import uuid
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.database import transaction
 from interlock_common.messages.catalog import CreateServer, ServerList, VirtualServer, server_key
 from interlock_common.messages.common import Actor, ById, Empty, Page
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from interlock_gateway.catalog import naming, paging
 from interlock_gateway.catalog.errors import InvalidName, ServerNotFound, UnknownReference
 from interlock_gateway.catalog.outlet import Outlet

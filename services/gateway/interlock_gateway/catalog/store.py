@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import msgspec
-from interlock_common.messages.catalog import Era, Tool, Upstream, VirtualServer, Visibility
-from interlock_common.messages.common import Actor
 from sqlalchemy import CursorResult, delete, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.sql import ColumnElement
 
+from interlock_common.messages.catalog import Era, Tool, Upstream, VirtualServer, Visibility
+from interlock_common.messages.common import Actor
 from interlock_gateway.catalog.errors import NameTaken
 from interlock_gateway.catalog.models import ServerRow, ToolRow, UpstreamRow
 

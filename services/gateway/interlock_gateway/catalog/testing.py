@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.errors import Unavailable
 from interlock_common.messages.catalog import CatalogItem, Era, Tool, UpstreamChanged
 from interlock_common.messages.common import Actor
 from interlock_common.testing.clock import ManualClock
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.servers import Servers
 from interlock_gateway.catalog.upstreams import Upstreams

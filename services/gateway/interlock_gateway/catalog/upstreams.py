@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Iterator
 from itertools import batched
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.errors import UpstreamFailed
@@ -16,8 +18,6 @@ from interlock_common.messages.catalog import (
     upstream_key,
 )
 from interlock_common.messages.common import ById, Empty, Page
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from interlock_gateway.catalog import naming, paging
 from interlock_gateway.catalog.errors import UpstreamNotFound
 from interlock_gateway.catalog.outlet import Discover, Outlet

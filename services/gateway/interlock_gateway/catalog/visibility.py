@@ -2,7 +2,6 @@
 
 from interlock_common.messages.catalog import Upstream, VirtualServer, Visibility
 from interlock_common.messages.common import Actor
-
 from interlock_gateway.catalog.errors import InvalidVisibility, NotAllowed
 
 

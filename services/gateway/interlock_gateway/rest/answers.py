@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from fastapi import Response
+
 from interlock_common.messages.catalog import Era, Tool, Upstream, VirtualServer, Visibility
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+
 from interlock_common.messages import subjects
 from interlock_common.messages.audit import (
     AskConsistency,
@@ -15,7 +16,6 @@ from interlock_common.messages.audit import (
     StoredRecord,
 )
 from interlock_common.messages.common import ById, Page
-
 from interlock_gateway.rest.answers import answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says

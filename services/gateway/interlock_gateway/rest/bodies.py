@@ -1,9 +1,9 @@
 """A bound on what may be sent, held before anything of it is parsed."""
 
-from interlock_common import problem
-from interlock_common.errors import TooLarge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from interlock_common import problem
+from interlock_common.errors import TooLarge
 from interlock_gateway.rest.problems import respond
 
 MAX_BODY_BYTES = 1024 * 1024

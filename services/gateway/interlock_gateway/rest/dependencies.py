@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 from fastapi import Depends, Request
+
 from interlock_common.clock import SYSTEM_CLOCK, Clock
 from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import msgspec
 from fastapi import FastAPI, Response
-from interlock_common.problem import MEDIA_TYPE, Problem
 
+from interlock_common.problem import MEDIA_TYPE, Problem
 from interlock_gateway.rest.answers import answer
 from interlock_gateway.rest.dependencies import CurrentActor
 

@@ -1,11 +1,11 @@
 """``/plugins`` and ``/certificates``: what inspects, and who has proven to be whom."""
 
 from fastapi import APIRouter, Response
+
 from interlock_common.messages import subjects
 from interlock_common.messages.certs import LeafList
 from interlock_common.messages.common import Page
 from interlock_common.messages.plugins import PluginList
-
 from interlock_gateway.rest.answers import answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says

@@ -5,10 +5,10 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from interlock_common import problem
-from interlock_common.errors import BY_STATUS, InterlockError, InvalidInput
 from starlette.exceptions import HTTPException
 
+from interlock_common import problem
+from interlock_common.errors import BY_STATUS, InterlockError, InvalidInput
 from interlock_gateway.rest.dependencies import public_url
 
 _log = structlog.get_logger()

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, cast
 
-from interlock_common.messages.catalog import Era, Visibility
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from interlock_common.messages.catalog import Era, Visibility
 
 type Name = Annotated[str, Field(min_length=1, max_length=100)]
 type Reference = Annotated[str, Field(min_length=1, max_length=200)]

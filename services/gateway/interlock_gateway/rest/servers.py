@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+
 from interlock_common.messages import subjects
 from interlock_common.messages.catalog import CreateServer, ServerList, VirtualServer
 from interlock_common.messages.common import ById, Empty, Page
-
 from interlock_gateway.rest.answers import Server, Status, answer, next_page, server
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 from fastapi import Request
+
 from interlock_common.errors import InterlockError, Unauthenticated, Unavailable
 from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
-
 from interlock_gateway.rest.dependencies import RestDependencies
 
 TOKEN = "Bearer good"  # noqa: S105 - nobody's

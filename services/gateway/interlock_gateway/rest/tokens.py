@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+
 from interlock_common.messages import subjects
 from interlock_common.messages.auth import (
     CreateToken,
@@ -14,7 +15,6 @@ from interlock_common.messages.auth import (
     TokenList,
 )
 from interlock_common.messages.common import Page
-
 from interlock_gateway.rest.answers import AccessToken, answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says

@@ -1,8 +1,8 @@
 """``/tools``: what the actor may see of the catalog's mirror; nobody else has to be asked."""
 
 from fastapi import APIRouter, Response
-from interlock_common.messages.catalog import Upstream
 
+from interlock_common.messages.catalog import Upstream
 from interlock_gateway.catalog.visibility import may_see
 from interlock_gateway.rest.answers import ToolAnswer, answer, tool
 from interlock_gateway.rest.dependencies import CurrentActor, Deps

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+
 from interlock_common.messages import subjects
 from interlock_common.messages.catalog import CreateUpstream, Upstream, UpstreamList, upstream_key
 from interlock_common.messages.common import ById, Empty, Page
-
 from interlock_gateway.rest.answers import Gateway, Status, answer, gateway, next_page
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says

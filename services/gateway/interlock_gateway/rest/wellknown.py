@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from interlock_common.messages.auth import SigningKey
 
+from interlock_common.messages.auth import SigningKey
 from interlock_gateway.rest.answers import KeySet, Readiness, ResourceMetadata, Status, answer
 from interlock_gateway.rest.dependencies import Deps, public_url
 from interlock_gateway.rest.documents import says

@@ -10,8 +10,9 @@ import socket
 from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from interlock_common.errors import UpstreamFailed
 from yarl import URL
+
+from interlock_common.errors import UpstreamFailed
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import msgspec
-from interlock_common import telemetry
-from interlock_common.messages.catalog import Era, Tool
 from yarl import URL
 
+from interlock_common import telemetry
+from interlock_common.messages.catalog import Era, Tool
 from interlock_gateway.revisions import LEGACY, META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 from interlock_gateway.upstreams.addresses import check_literal
 from interlock_gateway.upstreams.exchange import Answer, RpcMessage, UpstreamUnusable, end_session, origin, post

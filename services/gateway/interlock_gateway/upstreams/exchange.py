@@ -10,8 +10,9 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from interlock_common.errors import UpstreamFailed
 from yarl import URL
+
+from interlock_common.errors import UpstreamFailed
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _LINE_END = re.compile(rb"\r\n|\n|\r")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_common.database import migrate, open_engine, transaction
 from interlock_gateway.catalog.models import Base
 from interlock_gateway.catalog.testing import Parts, wire
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 POSTGRES = os.environ.get("TEST_POSTGRES_URL")

@@ -1,4 +1,5 @@
 import pytest
+
 from interlock_gateway.upstreams.addresses import is_public
 
 

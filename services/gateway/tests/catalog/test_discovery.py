@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import Era
 from interlock_gateway.upstreams import discovery

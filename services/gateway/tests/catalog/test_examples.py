@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from interlock_gateway.revisions import META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from interlock_gateway.revisions import META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 
 META = {META_VERSION: MODERN, META_CLIENT: {"name": "t", "version": "0"}, META_CAPABILITIES: {}}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import Request
+
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.messages.auth import SigningKey

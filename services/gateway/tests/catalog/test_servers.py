@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from interlock_common.errors import InvalidInput, NotFound, PermissionDenied
 from interlock_common.messages.catalog import CreateServer, CreateUpstream, Upstream, server_key
 from interlock_common.messages.common import Actor, ById, Page

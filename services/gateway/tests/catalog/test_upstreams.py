@@ -2,6 +2,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+
 from interlock_common.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, UpstreamFailed
 from interlock_common.messages.catalog import CreateUpstream, Upstream, Visibility, upstream_key
 from interlock_common.messages.common import Actor, ById, Page

@@ -2,6 +2,7 @@ from collections.abc import AsyncGenerator
 
 import httpx2
 import pytest
+
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import TOKEN, FakeWorld
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import httpx2
 import pytest
+
 from interlock_common.errors import (
     Conflict,
     DeadlineExceeded,

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+
 from interlock_common.errors import NotFound
 from interlock_common.messages import audit, auth, catalog, certs, common, plugins, subjects
 from interlock_gateway.rest.testing import ACTOR, FakeWorld
