@@ -178,11 +178,11 @@ def test_containers_run_without_root_or_rights_on_a_read_only_system(stack: Stac
 
 
 def test_only_the_front_is_published_and_only_on_this_machine(stack: Stack) -> None:
-    published: dict[str, str] = {}
+    published: list[tuple[str, str]] = []
     for name, container in stack.containers().items():
         ports: dict[str, list[dict[str, str]] | None] = container["NetworkSettings"]["Ports"]
-        published |= {name: binding["HostIp"] for bindings in ports.values() for binding in bindings or []}
-    assert published == {"front-1": "127.0.0.1"}
+        published += [(name, binding["HostIp"]) for bindings in ports.values() for binding in bindings or []]
+    assert published == [("front-1", "127.0.0.1")]
 
 
 def test_a_service_sees_no_secret_but_its_own(stack: Stack) -> None:
