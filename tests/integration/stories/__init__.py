@@ -1,0 +1,1 @@
+"""What the integration stories are told with: deployments, upstreams, clients."""

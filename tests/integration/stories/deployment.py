@@ -1,0 +1,212 @@
+"""A whole deployment for the stories: every service a process of its own, beside a real bus and real databases.
+
+Where a Docker engine answers, nats-server and PostgreSQL run in containers (testcontainers); otherwise the
+nats-server of the environment and SQLite take their place, and the header of the test run says so.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+from docker.errors import DockerException
+from testcontainers.core.container import DockerContainer
+from testcontainers.community.postgres import PostgresContainer
+
+from interlock_cli.bus_config import render_bus_config
+from interlock_cli.environment import Placement, child_environment
+from interlock_cli.ports import choose_free
+from interlock_cli.state import State
+from interlock_common.nats_server import nats_server_binary
+
+ROOT = Path(__file__).parents[3]
+NATS_IMAGE = os.environ.get("NATS_IMAGE", "nats:2.15-alpine")
+POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17")
+MODULES = {
+    "certs": "interlock_certs",
+    "auth": "interlock_auth",
+    "plugins": "interlock_plugins",
+    "audit": "interlock_audit",
+    "catalog": "interlock_gateway.catalog",
+    "gateway": "interlock_gateway",
+}
+WITH_DATABASE = ("certs", "auth", "audit", "catalog")
+_START_SECONDS = 90.0
+PLUGINS = ROOT / "tests" / "integration" / "plugins.yaml"
+
+
+def docker_answers() -> bool:
+    try:
+        docker.from_env(timeout=3).ping()  # pyright: ignore[reportUnknownMemberType] - the library is untyped
+    except (DockerException, OSError):
+        return False
+    return os.environ.get("INTERLOCK_TEST_DOCKER", "1") != "0"
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = _START_SECONDS) -> None:
+    """Return when ``condition`` holds; fail naming ``what`` did not come about."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come about within {timeout:g} s")
+        time.sleep(0.05)
+
+
+def answers_200(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - a loopback address of ours
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@dataclass
+class Deployment:
+    """Start it, ask it over REST and MCP as its users do, break it, stop it."""
+
+    directory: Path
+    containers: bool
+    extra: Mapping[str, str] = field(default_factory=dict[str, str])
+    gateways: int = 1
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
+    _bus: "subprocess.Popen[bytes] | DockerContainer | None" = None
+    _postgres: PostgresContainer | None = None
+
+    def __post_init__(self) -> None:
+        self.state = State(self.directory / "state")
+        self.state.prepare()
+        edges = ["gateway", *(f"gateway-{n}" for n in range(2, self.gateways + 1))]
+        names = ["bus", "enrolment", *(name for name in MODULES if name != "gateway"), *edges, "public"]
+        self.ports = dict(zip(names, choose_free(len(names)), strict=True))
+        self.placement = Placement(self.state, self.ports, "127.0.0.1", self.ports["public"])
+        self.edges = edges
+
+    @property
+    def url(self) -> str:
+        return self.placement.url
+
+    def start(self) -> None:
+        if self.containers:
+            self._postgres = PostgresContainer(POSTGRES_IMAGE, username="interlock", password="interlock", driver=None)
+            self._postgres.start()
+            for name in WITH_DATABASE:
+                self._postgres.exec(["createdb", "-U", "interlock", name])
+        self._migrate()
+        self.start_process("certs", "certs")
+        wait_for(lambda: self.healthy("certs"), "a healthy certs")
+        self.start_bus()
+        for name in MODULES:
+            if name not in {"certs", "gateway"}:
+                self.start_process(name, name)
+        for edge in self.edges:
+            self.start_process("gateway", edge)
+        self.wait_ready()
+
+    def stop(self) -> None:
+        for process in reversed(self.processes.values()):
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+        self.stop_bus()
+        if self._postgres is not None:
+            self._postgres.stop()
+
+    def _migrate(self) -> None:
+        steps = [
+            subprocess.Popen([sys.executable, "-m", MODULES[name], "migrate"], env=self._environment(name, name))
+            for name in WITH_DATABASE
+        ]
+        if any([step.wait(60) for step in steps]):
+            raise RuntimeError("a migration failed")
+
+    def start_process(self, service: str, instance: str) -> None:
+        log = self.state.log(instance).open("ab")
+        self.processes[instance] = subprocess.Popen(
+            [sys.executable, "-m", MODULES[service]], env=self._environment(service, instance), stdout=log, stderr=log
+        )
+        log.close()
+
+    def kill(self, instance: str) -> None:
+        """End a process as a power cut would."""
+        process = self.processes.pop(instance)
+        process.kill()
+        process.wait(5)
+
+    def start_bus(self) -> None:
+        config = render_bus_config(self.placement)
+        if not self.containers:
+            self.state.nats_config.write_text(config)
+            self._bus = subprocess.Popen(
+                [nats_server_binary(), "-c", str(self.state.nats_config), "-l", str(self.state.log("bus"))]
+            )
+            return
+        port, store = self.ports["bus"], str(self.state.jetstream)
+        self.state.nats_config.write_text(config.replace(f"127.0.0.1:{port}", f"0.0.0.0:{port}"))
+        container = DockerContainer(NATS_IMAGE, user=str(os.getuid())).with_bind_ports(port, port)
+        for path, mode in ((self.state.bus, "ro"), (self.state.nats_config, "ro"), (Path(store), "rw")):
+            container.with_volume_mapping(str(path), str(path), mode)
+        self._bus = container.with_command(f"-c {self.state.nats_config}").start()
+
+    def stop_bus(self) -> None:
+        if isinstance(self._bus, subprocess.Popen):
+            self._bus.kill()
+            self._bus.wait(5)
+        elif self._bus is not None:
+            self._bus.get_wrapped_container().kill()
+            self._bus.stop()
+        self._bus = None
+
+    def pause_database(self) -> None:
+        """Make PostgreSQL stop answering without closing a connection; SQLite has nothing to pause."""
+        if self._postgres is not None:
+            self._postgres.get_wrapped_container().pause()
+
+    def resume_database(self) -> None:
+        if self._postgres is not None:
+            self._postgres.get_wrapped_container().unpause()
+
+    def wait_ready(self) -> None:
+        for instance in self.processes:
+            wait_for(lambda instance=instance: self._ready(instance), f"a ready {instance} (see {self.state.root}/logs)")
+
+    def healthy(self, instance: str) -> bool:
+        return answers_200(f"http://127.0.0.1:{self.ports[instance]}/health")
+
+    def rest(self, token: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=15)
+
+    def administrator_token(self) -> str:
+        with self.rest() as client:
+            body = {"email": "admin@example.com", "password": self.state.admin_password.read_text()}
+            answer = client.post("/auth/login", json=body)
+            return answer.raise_for_status().json()["access_token"]
+
+    def register(self, token: str, name: str, url: str) -> dict[str, Any]:
+        with self.rest(token) as client:
+            return client.post("/gateways", json={"name": name, "url": url}).raise_for_status().json()
+
+    def _ready(self, instance: str) -> bool:
+        if (code := self.processes[instance].poll()) is not None:
+            last = self.state.log(instance).read_text()[-2000:]
+            raise RuntimeError(f"{instance} ended with {code}: {last}")
+        return answers_200(f"http://127.0.0.1:{self.ports[instance]}/ready")
+
+    def _environment(self, service: str, instance: str) -> dict[str, str]:
+        environment = child_environment(self.placement, service, instance)
+        if self._postgres is not None and service in WITH_DATABASE:
+            host, port = self._postgres.get_container_host_ip(), self._postgres.get_exposed_port(5432)
+            environment["DATABASE_URL"] = f"postgresql://interlock:interlock@{host}:{port}/{service}"
+        return environment | {"PLUGINS_CONFIG_PATH": str(PLUGINS)} | dict(self.extra)
