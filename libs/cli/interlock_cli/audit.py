@@ -23,13 +23,14 @@ from interlock_common.transparency.note import NoteInvalid, TreeHead, Verifier
 
 audit_app = typer.Typer(name="audit", help="Follow, list and verify the audit trail.", no_args_is_help=True)
 
-type Url = Annotated[str | None, typer.Option(help="The gateway.", envvar="INTERLOCK_URL")]
-type Token = Annotated[str | None, typer.Option(help="An access token.", envvar="INTERLOCK_TOKEN")]
-type State = Annotated[Path, typer.Option("--state", help="The state folder.", envvar="INTERLOCK_STATE")]
-type AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
-type Principal = Annotated[str | None, typer.Option(help="Only records of this principal.")]
-type Kind = Annotated[str | None, typer.Option(help="Only this kind, such as call.intent or gap.")]
-type Trace = Annotated[str | None, typer.Option("--trace", help="Only records of this trace id.")]
+# Plain aliases: typer does not look through those of the ``type`` statement.
+Url = Annotated[str | None, typer.Option(help="The gateway.", envvar="INTERLOCK_URL")]
+Token = Annotated[str | None, typer.Option(help="An access token.", envvar="INTERLOCK_TOKEN")]
+State = Annotated[Path, typer.Option("--state", help="The state folder.", envvar="INTERLOCK_STATE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
+Principal = Annotated[str | None, typer.Option(help="Only records of this principal.")]
+Kind = Annotated[str | None, typer.Option(help="Only this kind, such as call.intent or gap.")]
+Trace = Annotated[str | None, typer.Option("--trace", help="Only records of this trace id.")]
 
 _STATE = Path(".interlock")
 _POLL_SECONDS = 1.0
@@ -188,9 +189,7 @@ class _Rows:
 
     def _columns(self, content: dict[str, Any]) -> tuple[str, ...]:
         at, kind = content.get("at"), str(content.get("kind", ""))
-        moment = (
-            "" if not isinstance(at, int) else datetime.fromtimestamp(at / 1000, UTC).isoformat(" ", "seconds")[:19]
-        )
+        moment = _moment(at) if isinstance(at, int) else ""
         principal = str(content.get("principal") or content.get("actor") or "")
         tool = str(content.get("tool") or content.get("target") or content.get("action") or "")
         outcome = str(content.get("outcome") or "")

@@ -1,11 +1,5 @@
 """The only wiring of audit."""
 
-from interlock_common.bus import Bus
-from interlock_common.database import open_engine
-from interlock_common.errors import Unavailable
-from interlock_common.kv import ensure_stream
-from interlock_common.messages.resources import STREAMS
-from interlock_common.runtime import Service, running
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +9,12 @@ from interlock_audit.config import Settings
 from interlock_audit.reading import Trail
 from interlock_audit.tile_files import TileFiles
 from interlock_audit.writer import Writer, WriterRules
+from interlock_common.bus import Bus
+from interlock_common.database import open_engine
+from interlock_common.errors import Unavailable
+from interlock_common.kv import ensure_stream
+from interlock_common.messages.resources import STREAMS
+from interlock_common.runtime import Service, running
 
 _RETRY_SECONDS = 0.5
 

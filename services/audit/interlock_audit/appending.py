@@ -4,15 +4,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.transparency.merkle import Frontier, leaf_hash
-from interlock_common.transparency.tiles import HEIGHT
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_audit import batches, tree
 from interlock_audit.batches import Delivery, Entry
 from interlock_audit.store import Lease, Position, Store
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.transparency.merkle import Frontier, leaf_hash
+from interlock_common.transparency.tiles import HEIGHT
 
 
 @dataclass(frozen=True)

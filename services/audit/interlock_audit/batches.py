@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 from interlock_common.messages.audit import Action, CallIntent, CallOutcome, Gap, Record, Refusal
 from interlock_common.messages.subjects import audit_batch
 

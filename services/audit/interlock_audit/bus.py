@@ -4,12 +4,6 @@ import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from interlock_common.bus import Bus
-from interlock_common.errors import Unavailable
-from interlock_common.messages import subjects
-from interlock_common.messages.audit import AskConsistency, AskInclusion, Checkpoint, ListRecords
-from interlock_common.messages.common import ById, Page
-from interlock_common.messages.resources import AUDIT
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -21,6 +15,12 @@ from interlock_audit.appending import StreamState
 from interlock_audit.batches import Delivery
 from interlock_audit.models import CheckpointRow
 from interlock_audit.reading import Trail
+from interlock_common.bus import Bus
+from interlock_common.errors import Unavailable
+from interlock_common.messages import subjects
+from interlock_common.messages.audit import AskConsistency, AskInclusion, Checkpoint, ListRecords
+from interlock_common.messages.common import ById, Page
+from interlock_common.messages.resources import AUDIT
 
 CONSUMER = "audit-writer"
 _FETCH_SECONDS = 1.0

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from interlock_common.settings import ServiceSettings
 from pydantic import Field
+
+from interlock_common.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):

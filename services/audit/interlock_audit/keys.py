@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from interlock_common.transparency.note import Signer
 
 from interlock_audit.errors import KeyUnusable
+from interlock_common.transparency.note import Signer
 
 KEY_FILE = "checkpoint.pem"
 VERIFIER_FILE = "checkpoint.vkey"

@@ -1,8 +1,9 @@
 """The tables of audit. Moments of records are milliseconds since the epoch, those of leases seconds."""
 
-from interlock_common.database import new_metadata
 from sqlalchemy import BigInteger, Float, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from interlock_common.database import new_metadata
 
 
 class Base(DeclarativeBase):

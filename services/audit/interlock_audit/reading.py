@@ -3,6 +3,12 @@
 import base64
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_audit import tree
+from interlock_audit.errors import NoCheckpoint, NoSuchTree, NotYetSigned, ReadingDenied, RecordNotFound
+from interlock_audit.models import CheckpointRow, RecordRow
+from interlock_audit.store import Store
 from interlock_common.database import transaction
 from interlock_common.messages.audit import (
     AskConsistency,
@@ -16,12 +22,6 @@ from interlock_common.messages.audit import (
 )
 from interlock_common.messages.common import Actor, ById
 from interlock_common.transparency.merkle import consistency_ranges, inclusion_ranges
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from interlock_audit import tree
-from interlock_audit.errors import NoCheckpoint, NoSuchTree, NotYetSigned, ReadingDenied, RecordNotFound
-from interlock_audit.models import CheckpointRow, RecordRow
-from interlock_audit.store import Store
 
 PERMISSION = "admin.security_audit"
 MAX_PAGE = 1000

@@ -3,9 +3,6 @@
 from pathlib import Path
 
 import structlog
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.transparency.note import Signer, TreeHead
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_audit import tree
@@ -15,6 +12,9 @@ from interlock_audit.keys import load_signer
 from interlock_audit.models import CheckpointRow
 from interlock_audit.store import Lease, Store
 from interlock_audit.tile_files import TileFiles
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.transparency.note import Signer, TreeHead
 
 _log = structlog.get_logger()
 

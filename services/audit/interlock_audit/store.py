@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from interlock_common.messages.audit import ListRecords
-from interlock_common.transparency.tiles import WIDTH, Tile
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from interlock_audit.batches import Entry
 from interlock_audit.errors import LeaseLost
 from interlock_audit.models import AuthorRow, CheckpointRow, LeaseRow, NodeRow, PositionRow, RecordRow
+from interlock_common.messages.audit import ListRecords
+from interlock_common.transparency.tiles import WIDTH, Tile
 
 _POSITION = 1
 _CHUNK = 500  # keys in one IN list

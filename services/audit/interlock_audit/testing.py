@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from interlock_common.clock import SYSTEM_CLOCK
-from interlock_common.errors import Unavailable
-from interlock_common.messages.audit import CallIntent, CallOutcome
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_audit.appending import StreamState
@@ -18,6 +15,9 @@ from interlock_audit.batches import Delivery
 from interlock_audit.models import CheckpointRow
 from interlock_audit.tile_files import TileFiles
 from interlock_audit.writer import Writer, WriterRules
+from interlock_common.clock import SYSTEM_CLOCK
+from interlock_common.errors import Unavailable
+from interlock_common.messages.audit import CallIntent, CallOutcome
 
 ORIGIN = "interlock/test/audit"
 

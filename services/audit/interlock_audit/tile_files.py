@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from interlock_common.database import transaction
-from interlock_common.transparency.merkle import HASH_SIZE
-from interlock_common.transparency.tiles import WIDTH, Tile, encode_entries, entries_path, tiles_of
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_audit.store import Store
+from interlock_common.database import transaction
+from interlock_common.transparency.merkle import HASH_SIZE
+from interlock_common.transparency.tiles import WIDTH, Tile, encode_entries, entries_path, tiles_of
 
 CHECKPOINT = "checkpoint"
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
+from interlock_audit.errors import TreeInconsistent
+from interlock_audit.store import Store
 from interlock_common.transparency.merkle import Frontier
 from interlock_common.transparency.note import NoteInvalid, Verifier, open_checkpoint
 from interlock_common.transparency.tiles import frontier_at, range_hash, tiles_for
-
-from interlock_audit.errors import TreeInconsistent
-from interlock_audit.store import Store
 
 
 async def frontier(store: Store, size: int) -> Frontier:

@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from interlock_common import telemetry
-from interlock_common.clock import Clock
-from interlock_common.database import transaction
-from interlock_common.errors import ConfigurationError, InterlockError, Unavailable
 from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +20,10 @@ from interlock_audit.models import CheckpointRow
 from interlock_audit.signing import Checkpoints
 from interlock_audit.store import Lease, Store
 from interlock_audit.tile_files import TileFiles
+from interlock_common import telemetry
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.errors import ConfigurationError, InterlockError, Unavailable
 
 _log = structlog.get_logger()
 _LEASE = "writer"

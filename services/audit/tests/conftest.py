@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from interlock_audit.models import Base
 from interlock_audit.testing import Log
 from interlock_common.database import migrate, open_engine
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL")
 

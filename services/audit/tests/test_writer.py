@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import select, update
+
 from interlock_audit.models import CheckpointRow, LeaseRow, RecordRow
 from interlock_audit.store import Store
 from interlock_audit.testing import ORIGIN, Log, batch, intent, outcome
@@ -16,7 +18,6 @@ from interlock_common.messages.audit import Action, Gap, Record
 from interlock_common.transparency.merkle import leaf_hash, root_of
 from interlock_common.transparency.note import Verifier, open_checkpoint
 from interlock_common.transparency.tiles import decode_entries, entries_path, split_hashes
-from sqlalchemy import select, update
 
 
 async def leaves(log: Log) -> list[bytes]:
