@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from stories.deployment import Deployment, docker_answers
 from stories.upstreams import Upstream, example
 

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from stories.clients import Mode, mcp_client, record_of, text_of
-from conftest import Stage
-from stories.deployment import wait_for
 from mcp.shared.exceptions import MCPError
+
+from conftest import Stage
+from stories.clients import Mode, mcp_client, record_of, text_of
+from stories.deployment import wait_for
 
 BOTH_ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 

@@ -142,6 +142,7 @@ class Edge:
             authenticate=self._actor,
             catalog=self._mirrors.catalog,
             signing_keys=self._mirrors.keys,
+            public_url=self._settings.public_url.rstrip("/"),
             ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
         )
 

@@ -72,12 +72,13 @@ class Caller:
         return held and (not scoped or permission in scoped or "*" in scoped)
 
     def actor(self) -> Actor:
-        """This caller as other services are told of it."""
+        """This caller as other services are told of it: an administrator only with a token that is not narrowed."""
+        held = ("*",) if self.is_admin else tuple(sorted(self.permissions))
         return Actor(
             principal=self.principal,
-            is_admin=self.is_admin and not self.scopes.permissions,
+            is_admin=self.unrestricted and not self.scopes.permissions,
             teams=tuple(sorted(self.teams)),
-            permissions=self.scopes.permissions or tuple(sorted(self.permissions)),
+            permissions=self.scopes.permissions or held,
             token_id=self.token_id,
         )
 

@@ -18,8 +18,8 @@ from typing import Any
 import docker
 import httpx
 from docker.errors import DockerException
-from testcontainers.core.container import DockerContainer
 from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.container import DockerContainer
 
 from interlock_cli.bus_config import render_bus_config
 from interlock_cli.environment import Placement, child_environment
@@ -179,7 +179,9 @@ class Deployment:
 
     def wait_ready(self) -> None:
         for instance in self.processes:
-            wait_for(lambda instance=instance: self._ready(instance), f"a ready {instance} (see {self.state.root}/logs)")
+            wait_for(
+                lambda instance=instance: self._ready(instance), f"a ready {instance} (see {self.state.root}/logs)"
+            )
 
     def healthy(self, instance: str) -> bool:
         return answers_200(f"http://127.0.0.1:{self.ports[instance]}/health")

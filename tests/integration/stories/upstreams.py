@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from stories.deployment import ROOT, wait_for
-
 from interlock_cli.ports import choose_free
+from stories.deployment import ROOT, wait_for
 
 
 @dataclass(frozen=True)

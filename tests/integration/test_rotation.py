@@ -1,0 +1,34 @@
+"""Certificates that live for seconds, under load."""
+
+import json
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+from conftest import Stage, set_up
+from interlock_common.testing.waiting import until
+from stories.load import steady_calls
+
+RENEWING = {"auth", "gateway", "catalog", "plugins", "audit"}
+
+
+@pytest.fixture
+def short_lived(tmp_path_factory: pytest.TempPathFactory, containers: bool) -> Generator[Stage]:
+    """A deployment whose leaves live for nine seconds, and so are renewed every six."""
+    yield from set_up(tmp_path_factory.mktemp("rotation"), containers=containers, extra={"LEAF_LIFETIME": "9"})
+
+
+def renewals(stage: Stage) -> Counter[str]:
+    with stage.deployment.rest(stage.token) as client:
+        page = client.get("/audit/records", params={"kind": "action", "limit": 200}).raise_for_status().json()
+    actions = [json.loads(record["leaf"]) for record in page["records"]]
+    return Counter(action["target"] for action in actions if action["action"] == "leaf.renewed")
+
+
+async def test_rotation_loses_no_call(short_lived: Stage) -> None:
+    before = renewals(short_lived)
+    async with steady_calls(short_lived.mcp, short_lived.token, "notes-search_notes", {"query": "x"}, 4) as tally:
+        await until(lambda: all((renewals(short_lived) - before)[name] >= 2 for name in RENEWING), 60)
+    assert tally.failed == {}
+    assert tally.answers["ok"] > 100
