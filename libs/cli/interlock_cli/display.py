@@ -16,6 +16,7 @@ from interlock_cli.snippets import snippets
 from interlock_cli.supervisor import Child, Phase
 
 _COLOURS = {Phase.READY: "green", Phase.FAILED: "red", Phase.RESTARTING: "yellow", Phase.STOPPED: "dim"}
+_TOLD = frozenset({Phase.READY, Phase.STOPPED, Phase.RESTARTING, Phase.FAILED})
 _REFRESHES = 10
 
 
@@ -58,12 +59,12 @@ class LiveTable:
 
 
 class PlainLines:
-    """For logs and pipes: one line each time a process changes its state."""
+    """For logs and pipes: one line each time a process changes its state in a way that matters."""
 
     def __init__(self, console: Console, children: Callable[[], Sequence[Child]]) -> None:
         self._console = console
         self._children = children
-        self._shown: dict[str, Phase] = {}
+        self._shown = {child.name: child.phase for child in children()}
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +76,7 @@ class PlainLines:
 
     def changed(self) -> None:
         for child in self._children():
-            if self._shown.get(child.name) is not child.phase and child.phase in {Phase.READY, Phase.STOPPED}:
+            if self._shown.get(child.name) is not child.phase and child.phase in _TOLD:
                 seconds = f" after {child.seconds:.1f} s" if child.phase is Phase.READY and child.seconds else ""
                 self._console.print(f"{child.name}: {child.phase}{seconds}", highlight=False)
             self._shown[child.name] = child.phase

@@ -5,6 +5,7 @@
     ├── PortTaken        3  somebody else listens there
     ├── AlreadyRunning   4  one stack per state folder
     ├── NotRunning       5  this needs a running stack
+    ├── Interrupted    130  a signal came before the end
     └── ProcessFailed    1  a process of the stack ended and cannot be kept alive; shows the end of its log
 """
 
@@ -39,3 +40,7 @@ class NotRunning(CommandError):
 
 class ProcessFailed(CommandError):
     exit_code = 1
+
+
+class Interrupted(CommandError):
+    exit_code = 130

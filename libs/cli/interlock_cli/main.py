@@ -1,10 +1,15 @@
-"""The ``interlock`` command. What a subcommand needs is imported when it runs: ``--help`` is quick."""
+"""The ``interlock`` command. What a subcommand needs is imported when it runs, so that ``--help`` is quick."""
+
+# ruff: noqa: PLC0415
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 app = typer.Typer(
     name="interlock",
@@ -13,31 +18,114 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+nats_app = typer.Typer(help="The bus, for the nats command.", no_args_is_help=True)
+app.add_typer(nats_app, name="nats")
 
-type StateFolder = Annotated[Path, typer.Option("--state", help="The state folder.", envvar="INTERLOCK_STATE")]
+
+class _AuditGroup(TyperGroup):
+    """``interlock audit``, imported when one of its commands is looked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return _audit_group().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _audit_group().get_command(ctx, cmd_name)
+
+
+def _audit_group() -> TyperGroup:
+    from interlock_cli.audit import audit_app
+
+    return typer.main.get_group(audit_app)
+
+
+app.add_typer(
+    typer.Typer(cls=_AuditGroup, help="Follow, list and verify the audit trail.", no_args_is_help=True), name="audit"
+)
+
+StateFolder = Annotated[
+    Path, typer.Option("--state", envvar="INTERLOCK_STATE", help="The folder in which everything is kept.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+_STATE = Path(".interlock")
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Errors of the command become one sentence on standard error and their exit code."""
+    from interlock_cli.errors import CommandError
+
+    try:
+        yield
+    except CommandError as error:
+        sys.stderr.write(f"error: {error.detail}\n")
+        raise typer.Exit(error.exit_code) from None
 
 
 @app.command()
 def up(
-    state: Annotated[Path, typer.Option("--state", help="Where everything is kept.")] = Path(".interlock"),
+    state: StateFolder = _STATE,
     port: Annotated[int, typer.Option(help="The port of the gateway.", min=1, max=65535)] = 4444,
     host: Annotated[str, typer.Option(help="The address the gateway listens on.")] = "127.0.0.1",
     gateways: Annotated[int, typer.Option(help="How many edges share the port.", min=1, max=16)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Run the whole gateway on this machine. Ctrl-C stops it; the state stays."""
+    """Run the whole gateway on this machine until Ctrl-C; the state stays."""
     import asyncio
+    from contextlib import suppress
 
-    from interlock_cli.errors import CommandError
+    from interlock_cli.errors import Interrupted
     from interlock_cli.stack import Options
     from interlock_cli.state import State
     from interlock_cli.up import up as run
 
-    try:
+    with _told(), suppress(Interrupted):
         asyncio.run(run(State(state), Options(host, port, gateways), as_json=as_json))
-    except CommandError as error:
-        sys.stderr.write(f"error: {error.detail}\n")
-        raise typer.Exit(error.exit_code) from None
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the scratch folder.")] = False,  # noqa: FBT002 - as above
+) -> None:
+    """Show it at work: real tool calls through all five services, in a scratch folder."""
+    import asyncio
+
+    from interlock_cli.demo.run import demo as run
+
+    with _told():
+        held = asyncio.run(run(keep=keep))
+        raise typer.Exit(0 if held else 1)
+
+
+@app.command()
+def status(state: StateFolder = _STATE, as_json: AsJson = False) -> None:  # noqa: FBT002 - as above
+    """Say how each process of the stack is; exit code 0 when all are ready."""
+    from interlock_cli.state import State
+    from interlock_cli.status import status as run
+
+    with _told():
+        raise typer.Exit(0 if run(State(state), as_json=as_json) else 1)
+
+
+@nats_app.command("context")
+def nats_context(state: StateFolder = _STATE) -> None:
+    """Write the context `interlock` of the nats command: then `nats --context interlock micro ls` works."""
+    import asyncio
+
+    from interlock_cli.nats_context import write_context
+    from interlock_cli.state import State
+
+    with _told():
+        typer.echo(asyncio.run(write_context(State(state))))
+
+
+@nats_app.command("config")
+def nats_config(
+    trust_domain: Annotated[str, typer.Option(help="Whose identities the bus knows.")] = "interlock.local",
+) -> None:
+    """Print the accounts and permissions of the bus as nats-server configuration."""
+    from interlock_common.messages.access import render_accounts
+
+    typer.echo(render_accounts(trust_domain), nl=False)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 PRELOADED = (
+    "interlock_cli.bytecode_again",
     "interlock_common.database",
     "interlock_common.runtime",
     "interlock_common.mirror",

@@ -5,8 +5,9 @@ What need not wait does not: every service is imported and its database migrated
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from interlock_common.clock import SYSTEM_CLOCK, Clock
@@ -19,9 +20,9 @@ from interlock_cli.bus_config import render_bus_config
 from interlock_cli.environment import Placement, child_environment
 from interlock_cli.errors import CommandError, StateUnusable
 from interlock_cli.probing import wait_until_listening, wait_until_well
-from interlock_cli.processes import Executed, Forked, Launch, execute, fork, warm_up
+from interlock_cli.processes import Executed, Launch, execute, fork, warm_up
 from interlock_cli.state import State
-from interlock_cli.supervisor import Child
+from interlock_cli.supervisor import Change, Child, Starter, Wait
 
 _SERVICES = {
     "certs": "interlock_certs",
@@ -34,8 +35,6 @@ _MIGRATED = frozenset({"certs", "auth", "audit", "catalog"})
 _EDGE = "interlock_gateway"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
-
-type Change = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Stack:
         edges = ["gateway", *(f"gateway-{number}" for number in range(2, options.gateways + 1))]
         chosen = ports.reserve(state, ["bus", "enrolment", *_SERVICES, *edges])
         self.placement = Placement(state, chosen, options.host, options.port)
-        self._bus = self._child(self._bus_launch(), execute)
+        self._bus = self._child(self._bus_launch(), execute, partial(wait_until_listening, chosen["bus"]))
         self._services = {name: self._child(self._service_launch(name), fork) for name in _SERVICES}
         self._edges = [self._child(self._edge_launch(name), _execute_waiting) for name in edges]
 
@@ -88,7 +87,6 @@ class Stack:
         certs, *others = self._services.values()
         for group in (self._edges, others, [certs], [self._bus]):
             await asyncio.gather(*(child.stop(_STOP_SECONDS) for child in group))
-            self._on_change()
 
     async def _start_in_order(self) -> None:
         certs, *others = self._services.values()
@@ -96,22 +94,13 @@ class Stack:
         await certs.start()
         certs.release()
         waiting = asyncio.gather(*(child.start() for child in others))
-        await wait_until_well(self._port(certs), "/health")
+        await wait_until_well(self.placement.ports["certs"], "/health")
         await self._bus.start()
-        await wait_until_listening(self.placement.ports["bus"])
-        self._ready(self._bus)
+        await self._bus.ready()
         await waiting
         for child in (*others, *self._edges):
             child.release()
-        await asyncio.gather(*(self._wait_ready(child) for child in (certs, *others, *self._edges)))
-
-    async def _wait_ready(self, child: Child) -> None:
-        await wait_until_well(self._port(child), "/ready")
-        self._ready(child)
-
-    def _ready(self, child: Child) -> None:
-        child.became_ready()
-        self._on_change()
+        await asyncio.gather(*(child.ready() for child in (certs, *others, *self._edges)))
 
     async def _until_failure(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -124,11 +113,9 @@ class Stack:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _port(self, child: Child) -> int:
-        return self.placement.ports[child.name]
-
-    def _child(self, launch: Launch, begin: Callable[[Launch], Coroutine[Any, Any, Forked | Executed]]) -> Child:
-        return Child(launch, begin, self.failure, self._clock)
+    def _child(self, launch: Launch, begin: Starter, wait: Wait | None = None) -> Child:
+        wait = wait or partial(wait_until_well, self.placement.ports[launch.name], "/ready")
+        return Child(launch, begin, wait, self._on_change, self.failure, self._clock)
 
     def _bus_launch(self) -> Launch:
         state = self.placement.state

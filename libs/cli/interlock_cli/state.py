@@ -33,6 +33,7 @@ class State:
         self.jetstream = self.root / "jetstream"
         self.tiles = self.root / "tiles"
         self.keys = self.root / "keys"
+        self.bytecode = self.root / "pycache"
         self.nats_config = self.root / "nats.conf"
         self.ports_file = self.root / "ports.json"
         self.endpoint_file = self.root / "endpoint.json"
@@ -48,6 +49,10 @@ class State:
 
     def database_url(self, service: str) -> str:
         return f"sqlite:///{self.root / f'{service}.db'}"
+
+    def exists(self) -> bool:
+        """Whether a stack was kept here before."""
+        return (self.root / _MARKER).exists()
 
     def prepare(self) -> None:
         """Make the folder and its secrets, or check the ones that are there.

@@ -22,6 +22,8 @@ _TAIL_LINES = 12
 _TAIL_BYTES = 16 * 1024
 
 type Starter = Callable[[Launch], Awaitable[Handle]]
+type Wait = Callable[[], Awaitable[None]]
+type Change = Callable[[], None]
 
 
 class Phase(StrEnum):
@@ -39,19 +41,31 @@ class Phase(StrEnum):
 class Child:
     """One process of the stack, through all its restarts.
 
-    ``begin`` starts it the first time; ``failed`` is set, with a ProcessFailed, when it is given up.
+    ``begin`` starts it the first time, ``wait_ready`` returns when it may take work, ``on_change`` hears of each
+    new phase; ``failed`` is set, with a ProcessFailed, when it is given up.
     """
 
-    def __init__(self, launch: Launch, begin: Starter, failed: asyncio.Future[None], clock: Clock) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        begin: Starter,
+        wait_ready: Wait,
+        on_change: Change,
+        failed: asyncio.Future[None],
+        clock: Clock,
+    ) -> None:
         self.launch = launch
         self.phase = Phase.WAITING
         self.restarts = 0
         self.seconds: float | None = None
         self._begin = begin
+        self._wait_ready = wait_ready
+        self._on_change = on_change
         self._failed = failed
         self._clock = clock
         self._handle: Handle | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._recovery: asyncio.Task[None] | None = None
         self._began_at = 0.0
 
     @property
@@ -64,8 +78,8 @@ class Child:
 
     async def start(self) -> None:
         """Start the process and watch it from now on."""
-        self.phase = Phase.STARTING
         self._began_at = self._clock.monotonic()
+        self._enter(Phase.STARTING)
         self._handle = await self._begin(self.launch)
         self._watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.name}")
 
@@ -74,18 +88,21 @@ class Child:
         if self._handle is not None:
             self._handle.release()
 
-    def became_ready(self) -> None:
+    async def ready(self) -> None:
+        """Return when the process may take work."""
+        await self._wait_ready()
         self.seconds = self._clock.monotonic() - self._began_at
-        self.phase = Phase.READY
+        self._enter(Phase.READY)
 
     async def stop(self, deadline: float) -> None:
         """Ask the process to end, and after ``deadline`` seconds no longer ask."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (self._watch, self._recovery):
+            if task is not None:
+                task.cancel()
         handle = self._handle
         if handle is None or self.phase is Phase.STOPPED:
             return
-        self.phase = Phase.STOPPING
+        self._enter(Phase.STOPPING)
         send(handle, signal.SIGTERM)
         try:
             async with asyncio.timeout(deadline):
@@ -94,7 +111,7 @@ class Child:
             send(handle, signal.SIGKILL)
             await handle.wait()
         send(handle, signal.SIGKILL)  # whatever it left behind in its group
-        self.phase = Phase.STOPPED
+        self._enter(Phase.STOPPED)
 
     async def _keep_alive(self) -> None:
         quick_deaths = 0
@@ -106,18 +123,25 @@ class Child:
             if code == CONFIGURATION_EXIT or quick_deaths >= _MOST_QUICK_DEATHS:
                 self._give_up(code)
                 return
-            self.phase = Phase.RESTARTING
+            self._enter(Phase.RESTARTING)
+            if self._recovery is not None:
+                self._recovery.cancel()
             await self._clock.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (quick_deaths - 1)))
             self.restarts += 1
             self._began_at = self._clock.monotonic()
             self._handle = await execute(self.launch)
+            self._recovery = asyncio.create_task(self.ready(), name=f"recovery of {self.name}")
 
     def _give_up(self, code: int) -> None:
-        self.phase = Phase.FAILED
         self._handle = None
+        self._enter(Phase.FAILED)
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         if not self._failed.done():
             self._failed.set_exception(ProcessFailed(f"{self.name} does not stay up ({how})\n{self.last_lines()}"))
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._on_change()
 
     def last_lines(self) -> str:
         """The end of the log of the process, for an error message."""

@@ -4,15 +4,17 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from interlock_common.clock import SYSTEM_CLOCK
 from rich.console import Console
 
-from interlock_cli import ports
+from interlock_cli import bytecode, ports
 from interlock_cli.administration import Administration
-from interlock_cli.display import display, show_ready
+from interlock_cli.display import Display, PlainLines, display, show_ready
+from interlock_cli.errors import Interrupted
 from interlock_cli.stack import Options, Stack
 from interlock_cli.state import State, write_json
 
@@ -20,62 +22,61 @@ _PRIVATE_UMASK = 0o077
 
 
 async def up(state: State, options: Options, *, as_json: bool) -> None:
-    """Start the stack, say how to reach it, and keep it until SIGINT or SIGTERM; raises CommandError."""
+    """Start the stack, say how to reach it, and keep it until a signal; raises CommandError, Interrupted."""
     began = SYSTEM_CLOCK.monotonic()
-    ending = _ending()
-    errors = Console(stderr=True, quiet=as_json)
-    async with running(state, options, errors, ending) as stack:
-        if stack is None:
-            return
+    async with running(state, options, Console(stderr=True, quiet=as_json), ending_signals()) as stack:
         token = await asyncio.to_thread(Administration(stack.placement).token)
         url, seconds = stack.placement.url, SYSTEM_CLOCK.monotonic() - began
-        _keep_endpoint(state, url)
+        write_json(state.endpoint_file, {"url": url, "token_file": str(state.token_file), "pid": os.getpid()})
         if as_json:
             ready = {"url": url, "token": token, "pid": os.getpid(), "state": str(state.root), "seconds": seconds}
-            print(json.dumps(ready), flush=True)  # noqa: T201 - the one document a script waits for
+            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.flush()
         else:
             show_ready(Console(), url, token, seconds)
-        await _first_of(ending.wait(), stack.failure)
+        await stack.failure
 
 
 @asynccontextmanager
 async def running(
     state: State, options: Options, console: Console, ending: asyncio.Event
-) -> AsyncGenerator[Stack | None]:
-    """A stack that is ready, or None when ``ending`` came first; stopped, all of it, when the block ends."""
+) -> AsyncGenerator[Stack]:
+    """A stack that is ready; all of it is stopped when the block ends, and the block ends when ``ending`` is set.
+
+    Raises CommandError when it cannot be started, Interrupted when ``ending`` was set.
+    """
+    if not state.exists():
+        ports.demand(options.port, options.host)
     os.umask(_PRIVATE_UMASK)
     state.prepare()
     with state.locked():
         ports.demand(options.port, options.host)
-        shown = None
-
-        def changed() -> None:
-            if shown is not None:
-                shown.changed()
-
-        stack = Stack(state, options, changed)
-        with display(console, lambda: stack.children) as shown:
-            start = asyncio.create_task(stack.start())
-            try:
-                await _first_of(ending.wait(), start)
-            except BaseException:
-                await stack.stop()
-                raise
+        bytecode.keep_in(state.bytecode)
+        shown = _Shown()
+        stack = Stack(state, options, shown.changed)
         try:
-            yield stack if start.done() and not ending.is_set() else None
+            async with _until(ending):
+                with display(console, lambda: stack.children) as shown.display:
+                    await stack.start()
+                shown.display = PlainLines(console, lambda: stack.children)
+                yield stack
         finally:
-            start.cancel()
-            await asyncio.gather(start, return_exceptions=True)
-            with display(console, lambda: stack.children) as shown:
-                await stack.stop()
             state.endpoint_file.unlink(missing_ok=True)
+            with display(console, lambda: stack.children) as shown.display:
+                await stack.stop()
 
 
-def _keep_endpoint(state: State, url: str) -> None:
-    write_json(state.endpoint_file, {"url": url, "token_file": str(state.token_file), "pid": os.getpid()})
+class _Shown:
+    """The display of the moment."""
+
+    display: Display | None = None
+
+    def changed(self) -> None:
+        if self.display is not None:
+            self.display.changed()
 
 
-def _ending() -> asyncio.Event:
+def ending_signals() -> asyncio.Event:
     """Set by the signals that ask the command to end."""
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -84,12 +85,20 @@ def _ending() -> asyncio.Event:
     return ending
 
 
-async def _first_of(waiting, work) -> None:  # type: ignore[no-untyped-def]
-    """Wait for either; an error of ``work`` is raised."""
-    wait = asyncio.ensure_future(waiting)
+@asynccontextmanager
+async def _until(ending: asyncio.Event) -> AsyncGenerator[None]:
+    """Cancel what runs in the block when ``ending`` is set; it ends with Interrupted then."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("there is no task to cancel")
+    watch = asyncio.create_task(ending.wait())
+    watch.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
     try:
-        await asyncio.wait({wait, work}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
+        yield
+    except asyncio.CancelledError:
+        if not ending.is_set():
+            raise
+        task.uncancel()
+        raise Interrupted("interrupted") from None
     finally:
-        wait.cancel()
+        watch.cancel()
