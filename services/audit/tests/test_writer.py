@@ -6,6 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import select, update
 
 from interlock_audit.models import CheckpointRow, LeaseRow, RecordRow
@@ -13,6 +16,7 @@ from interlock_audit.store import Store
 from interlock_audit.testing import ORIGIN, Log, batch, intent, outcome
 from interlock_audit.tile_files import TileFiles
 from interlock_audit.writer import Writer, contiguous
+from interlock_common import telemetry
 from interlock_common.database import transaction
 from interlock_common.messages.audit import Action, Gap, Record
 from interlock_common.transparency.merkle import leaf_hash, root_of
@@ -320,3 +324,22 @@ def test_runs_have_no_jumps_and_no_doubles() -> None:
     deliveries = [batch(n, b"x") for n in (4, 1, 2, 2, 7)]
     assert [[d.sequence for d in run] for run in contiguous(deliveries)] == [[1, 2], [4], [7]]
     assert contiguous([]) == []
+
+
+async def test_an_appended_record_continues_the_trace_of_its_author(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "tracer", lambda: provider.get_tracer("test"))
+    monkeypatch.setattr(telemetry, "exporting", lambda: True)
+    traced = msgspec.structs.replace(intent(1), trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331")
+    broken = msgspec.structs.replace(intent(2), trace_id="not hex", span_id="b7ad6b7169203331")
+    log.stream.publish(batch(1, traced, broken))
+    async with log.writing():
+        await log.until_signed(2)
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "audit append"
+    assert span.parent is not None
+    assert (span.parent.trace_id, span.parent.span_id) == (int(traced.trace_id, 16), int(traced.span_id, 16))
+    assert span.attributes is not None
+    assert span.attributes[telemetry.RECORD_ID] == "i1"
