@@ -3,6 +3,7 @@
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.administrator import FirstAdministrator, ensure_administrator
 from interlock_auth.bus import BusOutlet, bind, ensure_buckets
 from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
@@ -13,6 +14,7 @@ from interlock_auth.principals import LoginRules, Principals
 from interlock_auth.revocation import Revocations
 from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
 from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
+from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
 from interlock_common.runtime import Service, running
@@ -24,19 +26,23 @@ _log = structlog.get_logger(__name__)
 class Auth:
     """The parts of auth, wired to one service process."""
 
-    def __init__(self, settings: Settings, service: Service, engine: AsyncEngine) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        engine: AsyncEngine,
+        passwords: Passwords,
+        brought: SigningPair | None,
+    ) -> None:
         self._service = service
         clock = service.clock
         outlet = BusOutlet(service.bus, service.audit, clock)
-        self._keyring = Keyring(
-            engine, KeyFolder(settings.key_dir), outlet, key_rules(settings), clock, brought_key(settings)
-        )
+        self._keyring = Keyring(engine, KeyFolder(settings.key_dir), outlet, key_rules(settings), clock, brought)
         rules = token_rules(settings)
         if not settings.development and (left := settings_left_default(rules)):
             _log.warning("tokens carry default names outside development", settings=left)
         mint = Mint(engine, self._keyring, rules, clock)
-        self._principals = Principals(engine, outlet, Passwords(), mint, login_rules(settings), clock)
+        self._principals = Principals(engine, outlet, passwords, mint, login_rules(settings), clock)
         revocations = Revocations(engine, outlet, clock)
         self._housekeeping = Housekeeping(
             engine, self._keyring, self._principals, revocations, clock, settings.housekeeping_interval
@@ -46,14 +52,7 @@ class Auth:
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:
-        """Serve until the process is told to end; a refused setting ends it before the bus is reached."""
-        settings = self._settings
-        await self._principals.ensure_administrator(
-            settings.platform_admin_email,
-            settings.platform_admin_password,
-            development=settings.development,
-            min_length=settings.password_min_length,
-        )
+        """Serve until the process is told to end."""
         await self._service.run(on_connected=self._fill)
 
     async def _fill(self) -> None:
@@ -71,13 +70,25 @@ class Auth:
 
 
 async def serve(settings: Settings) -> None:
-    """Run auth with ``settings``."""
-    async with running(settings, "auth", description="identities, tokens and revocation") as service:
-        engine = open_engine(settings.database_url)
-        try:
-            await Auth(settings, service, engine).run()
-        finally:
-            await engine.dispose()
+    """Run auth with ``settings``; whatever they get wrong ends it before the service joins the bus."""
+    brought = brought_key(settings)
+    passwords = Passwords()
+    engine = open_engine(settings.database_url)
+    try:
+        await ensure_administrator(engine, passwords, SYSTEM_CLOCK, first_administrator(settings))
+        async with running(settings, "auth", description="identities, tokens and revocation") as service:
+            await Auth(settings, service, engine, passwords, brought).run()
+    finally:
+        await engine.dispose()
+
+
+def first_administrator(settings: Settings) -> FirstAdministrator:
+    return FirstAdministrator(
+        email=settings.platform_admin_email,
+        password=settings.platform_admin_password,
+        min_length=settings.password_min_length,
+        development=settings.development,
+    )
 
 
 def key_rules(settings: Settings) -> KeyRules:

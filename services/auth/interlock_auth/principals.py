@@ -1,8 +1,7 @@
-"""Who exists: the platform administrator of the first start, and logging in."""
+"""Who exists, and logging in."""
 
 from dataclasses import dataclass
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.containment import Grant
@@ -15,13 +14,10 @@ from interlock_auth.store import Store
 from interlock_auth.tokens import Mint
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.errors import ConfigurationError
 from interlock_common.messages.auth import IssuedToken, Login, Scopes, principal_key
 from interlock_common.messages.resources import PRINCIPALS
 
-WELL_KNOWN_PASSWORD = "changeme"  # noqa: S105 - the default that must not survive outside development
 MAX_EMAIL_LENGTH = 254
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,29 +44,6 @@ class Principals:
         self._mint = mint
         self._rules = rules
         self._clock = clock
-
-    async def ensure_administrator(
-        self, email: str, password: str | None, *, development: bool, min_length: int
-    ) -> None:
-        """Create the platform administrator where there is none; an existing one keeps its password.
-
-        Outside development the well-known password stops the start, also one that is already stored.
-        """
-        name = normalized(email)
-        async with transaction(self._engine) as session:
-            existing = await Store(session).principal(name)
-        if existing is not None:
-            await self._refuse_well_known(existing, development=development)
-            return
-        chosen = _first_password(password, development=development, min_length=min_length)
-        row = PrincipalRow(
-            name=name, password_hash=await self._passwords.hash(chosen), active=True, is_admin=True,
-            teams="[]", permissions="[]", created_at=int(self._clock.time()),
-        )  # fmt: skip
-        async with transaction(self._engine) as session:
-            created = await Store(session).add_principal(row)
-        if created:
-            _log.info("platform administrator created", principal=name)
 
     async def login(self, request: Login) -> IssuedToken:
         """A short-lived token for an e-mail and a password.
@@ -128,26 +101,7 @@ class Principals:
             if fresh_hash is not None:
                 await store.set_password_hash(row.name, fresh_hash)
 
-    async def _refuse_well_known(self, row: PrincipalRow, *, development: bool) -> None:
-        if development or not await self._passwords.verify(row.password_hash, WELL_KNOWN_PASSWORD):
-            return
-        raise ConfigurationError(f"{row.name} still has the well-known default password, which only development allows")
-
 
 def normalized(email: str) -> str:
     """One principal per mailbox, however its e-mail is written."""
     return email.strip().lower()
-
-
-def _first_password(password: str | None, *, development: bool, min_length: int) -> str:
-    if development:
-        if password in (None, "", WELL_KNOWN_PASSWORD):
-            _log.warning("the platform administrator has the well-known default password; only development allows it")
-        return password or WELL_KNOWN_PASSWORD
-    if not password:
-        raise ConfigurationError("PLATFORM_ADMIN_PASSWORD must be set for the first start outside development")
-    if password == WELL_KNOWN_PASSWORD:
-        raise ConfigurationError("PLATFORM_ADMIN_PASSWORD is the well-known default, which only development allows")
-    if len(password) < min_length:
-        raise ConfigurationError(f"PLATFORM_ADMIN_PASSWORD must have at least {min_length} characters")
-    return password

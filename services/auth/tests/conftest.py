@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.administrator import FirstAdministrator, ensure_administrator
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.models import Base, PrincipalRow
 from interlock_auth.passwords import Passwords
@@ -73,6 +74,7 @@ class World:
     folder: KeyFolder
     keyring: Keyring
     mint: Mint
+    passwords: Passwords
     tokens: Tokens
     principals: Principals
     revocations: Revocations
@@ -87,8 +89,12 @@ class World:
             assert await Store(session).add_principal(row)
         return Actor(name, teams=teams, permissions=permissions)
 
+    async def ensure(self, password: str | None, *, development: bool = False) -> None:
+        wanted = FirstAdministrator(ADMIN, password, min_length=8, development=development)
+        await ensure_administrator(self.engine, self.passwords, self.clock, wanted)
+
     async def administrator(self) -> Actor:
-        await self.principals.ensure_administrator(ADMIN, PASSWORD, development=False, min_length=8)
+        await self.ensure(PASSWORD)
         return Actor(ADMIN, is_admin=True)
 
 
@@ -117,10 +123,11 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
     keyring = Keyring(engine, folder, outlet, KeyRules("EdDSA", overlap=10, lifetime=90 * 86400), clock)
     mint = Mint(engine, keyring, TokenRules(), clock)
     rules = LoginRules(max_failures=3, lockout=1800, session_lifetime=3600)
-    principals = Principals(engine, outlet, Passwords(_CHEAP), mint, rules, clock)
+    passwords = Passwords(_CHEAP)
+    principals = Principals(engine, outlet, passwords, mint, rules, clock)
     await keyring.prepare()
     return World(
-        engine, clock, outlet, folder, keyring, mint, Tokens(engine, mint, outlet), principals,
+        engine, clock, outlet, folder, keyring, mint, passwords, Tokens(engine, mint, outlet), principals,
         Revocations(engine, outlet, clock),
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ async def test_the_administrator_is_created_once_with_argon2id(world: Any) -> No
     await world.administrator()
     first = await stored_hash(world)
     assert first.startswith("$argon2id$")
-    await world.principals.ensure_administrator(ADMIN, "another password", development=False, min_length=8)
+    await world.ensure("another password")
     assert await stored_hash(world) == first
     await world.principals.publish()
     assert world.outlet.buckets["principals"][principal_key(ADMIN)] == Principal(ADMIN, is_admin=True)
@@ -40,14 +40,14 @@ async def test_a_bad_first_password_stops_the_start_outside_development(
     world: Any, password: str | None, complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        await world.principals.ensure_administrator(ADMIN, password, development=False, min_length=8)
+        await world.ensure(password)
 
 
 async def test_a_stored_default_password_stops_the_start_outside_development(world: Any) -> None:
-    await world.principals.ensure_administrator(ADMIN, None, development=True, min_length=8)
-    await world.principals.ensure_administrator(ADMIN, None, development=True, min_length=8)
+    await world.ensure(None, development=True)
+    await world.ensure(None, development=True)
     with pytest.raises(ConfigurationError, match="still has the well-known default password"):
-        await world.principals.ensure_administrator(ADMIN, None, development=False, min_length=8)
+        await world.ensure(None)
 
 
 async def test_a_login_answers_a_short_lived_token(world: Any) -> None:

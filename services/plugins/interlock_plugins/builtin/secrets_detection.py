@@ -54,7 +54,7 @@ class SecretsDetectionPlugin:
             return CONTINUE
         # An argument called "password" is often just that; a result has no reason to show one.
         member = self._member if self._by_member and hook == "tool_post_invoke" else None
-        sweep = _Sweep(self._detectors, member, self._text)
+        sweep = _Sweep(self._quick, self._detectors, member, self._text)
         payload = document.rewritten(sweep.cleaned)
         if not sweep.found:
             return CONTINUE
@@ -69,8 +69,11 @@ class SecretsDetectionPlugin:
 class _Sweep:
     """One pass over the strings of one payload, counting what it finds by detector."""
 
-    def __init__(self, detectors: dict[str, Pattern], member: Pattern | None, replacement: bytes) -> None:
+    def __init__(
+        self, quick: Pattern, detectors: dict[str, Pattern], member: Pattern | None, replacement: bytes
+    ) -> None:
         self.found: Counter[str] = Counter()
+        self._quick = quick
         self._detectors = detectors
         self._member = member
         self._replacement = replacement
@@ -83,6 +86,8 @@ class _Sweep:
         if self._is_secret_member(string):
             self.found[MEMBER] += 1
             return self._replacement
+        if not self._quick.found_in(text):
+            return text
         spans: list[tuple[int, int]] = []
         for name, pattern in self._detectors.items():
             here = [span for span in pattern.spans(text) if text[slice(*span)] != self._replacement]
