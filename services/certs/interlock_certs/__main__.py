@@ -2,12 +2,11 @@
 
 import sys
 
+from interlock_certs.app import serve
+from interlock_certs.config import Settings
 from interlock_common.database import migrate
 from interlock_common.errors import ConfigurationError
 from interlock_common.runtime import CONFIGURATION_EXIT, run_process
-
-from interlock_certs.app import serve
-from interlock_certs.config import Settings
 
 
 def main(arguments: list[str]) -> int:

@@ -1,26 +1,35 @@
 """The enrolment listener: EST (RFC 7030) for whoever has a join token and no certificate yet."""
 
+import asyncio
 import base64
-import binascii
+from http import HTTPStatus
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from fastapi import FastAPI, Request, Response
-from interlock_common import problem
-from interlock_common.errors import InterlockError, TooLarge
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from interlock_certs.authority import Authority
 from interlock_certs.errors import JoinRefused, RequestRejected
 from interlock_certs.issuing import Issuing
+from interlock_common import problem
+from interlock_common.errors import DeadlineExceeded, InterlockError, InvalidInput, TooLarge
 
+_log = structlog.get_logger()
 _MAX_BODY = 64 * 1024
+_BODY_SECONDS = 10.0
 _CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="interlock enrolment", charset="UTF-8"'}
 
 
 def create_app(authority: Authority, issuing: Issuing) -> FastAPI:
     """The listener's application; it answers errors as problem documents (RFC 9457)."""
     app = FastAPI(title="Interlock enrolment", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(InterlockError, _refuse)
+    app.add_exception_handler(HTTPException, _not_served)
+    app.add_exception_handler(Exception, _unexpected)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -32,9 +41,9 @@ def create_app(authority: Authority, issuing: Issuing) -> FastAPI:
 
     @app.post("/.well-known/est/simpleenroll")
     async def simpleenroll(request: Request) -> Response:
-        identity, token = _credentials(request)
+        identity, token = _credentials(request.headers.get("authorization", ""))
         leaf = await issuing.enrol(identity, token, await _csr(request))
-        return _certificates([leaf.certificate, authority.certificates[0]])
+        return _certificates([leaf.certificate, leaf.issuer])
 
     return app
 
@@ -46,32 +55,54 @@ def _certificates(certificates: list[x509.Certificate]) -> Response:
     return Response(base64.encodebytes(der), media_type=_CERTS_ONLY, headers=headers)
 
 
-def _credentials(request: Request) -> tuple[str, str]:
-    """Identity and join token, as user name and password of HTTP Basic (RFC 7030, section 3.2.3)."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+def _credentials(header: str) -> tuple[str | None, str]:
+    """Identity and join token by HTTP Basic (RFC 7030, section 3.2.3), or the token alone as a bearer."""
+    scheme, _, value = header.strip().partition(" ")
+    if scheme.lower() == "bearer" and value:
+        return None, value.strip()
     try:
         identity, separator, token = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         identity = separator = token = ""
     if scheme.lower() != "basic" or not separator:
-        raise JoinRefused("enrolling needs HTTP Basic: the identity and its join token")
+        raise JoinRefused("enrolling needs HTTP Basic with the identity and its join token, or the token as bearer")
     return identity, token
 
 
 async def _csr(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY:
-            raise TooLarge(f"the request is over {_MAX_BODY} bytes")
     try:
-        return base64.b64decode(bytes(body), validate=False)
-    except binascii.Error:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_BODY:
+                    raise TooLarge(f"the request is over {_MAX_BODY} bytes")
+    except TimeoutError:
+        raise DeadlineExceeded(f"the request did not arrive within {_BODY_SECONDS:g} s") from None
+    except ClientDisconnect:
+        raise InvalidInput("the request ended before its body did") from None
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except ValueError:
         raise RequestRejected("the body is not base64 of a PKCS#10 request") from None
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
     known = error if isinstance(error, InterlockError) else InterlockError("unexpected failure")
-    document = problem.problem_of(known)
-    headers = {"WWW-Authenticate": 'Basic realm="interlock enrolment"'} if isinstance(known, JoinRefused) else {}
-    return Response(problem.encode(document), status_code=known.status, media_type=problem.MEDIA_TYPE, headers=headers)
+    headers = _CHALLENGE if isinstance(known, JoinRefused) else {}
+    return _problem(problem.problem_of(known), headers)
+
+
+async def _not_served(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    phrase = HTTPStatus(status).phrase.lower()
+    return _problem(problem.Problem(type="about:blank", title=phrase, status=status))
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    _log.error("enrolment failed unexpectedly", exc_info=error)
+    return _problem(problem.UNEXPECTED)
+
+
+def _problem(document: problem.Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(problem.encode(document), document.status, headers, problem.MEDIA_TYPE)

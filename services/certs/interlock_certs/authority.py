@@ -1,47 +1,52 @@
 """The certificate authority: a root, an issuing CA below it, and the leaves it signs. Only this module has CA keys.
 
-Profiles follow RFC 5280. A leaf takes nothing from its request but the public key: what it is called is decided
-here, since the bus maps the names of a leaf to the permissions of a service.
+A leaf takes nothing from its request but the public key: what it is called is decided here, since the bus maps
+the names of a leaf to the permissions of a service.
 """
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from interlock_certs import profiles
+from interlock_certs.errors import AuthorityUnusable
+from interlock_certs.profiles import Validity
+from interlock_certs.requests import requested_key
 from interlock_common.clock import Clock
+from interlock_common.enrolment import key_pem, new_key
 from interlock_common.messages.access import spiffe_id
 from interlock_common.tls import write_atomically
 
-from interlock_certs.errors import AuthorityUnusable, RequestRejected
-
+_log = structlog.get_logger()
 _BACKDATED = timedelta(minutes=1)
-_MIN_RSA_BITS = 3072
-_ROOT, _ISSUING = "root", "issuing"
+_ROOT, _ISSUING, _CREATING = "root", "issuing", "creating"
+_SHA256 = hashes.SHA256()
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """An issued certificate and what is needed to present it."""
+    """An issued certificate and the CA certificate that verifies it."""
 
     identity: str
     certificate: x509.Certificate
-    chain_pem: bytes
+    issuer: x509.Certificate
+
+    @property
+    def chain_pem(self) -> bytes:
+        """Leaf first, without the root."""
+        return self.certificate.public_bytes(Encoding.PEM) + self.issuer.public_bytes(Encoding.PEM)
 
     @property
     def fingerprint(self) -> str:
-        return "sha256:" + self.certificate.fingerprint(hashes.SHA256()).hex()
+        return "sha256:" + self.certificate.fingerprint(_SHA256).hex()
 
     @property
     def serial(self) -> str:
@@ -62,40 +67,47 @@ class Lifetimes:
     issuing: timedelta
 
 
-class Authority:
-    """Root and issuing CA of one trust domain, kept as PEM files (keys with mode 600) in one folder."""
+@dataclass(frozen=True)
+class _Signer:
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
 
-    def __init__(
-        self,
-        trust_domain: str,
-        clock: Clock,
-        root: x509.Certificate,
-        issuing: x509.Certificate,
-        issuing_key: ec.EllipticCurvePrivateKey,
-    ) -> None:
+
+class Authority:
+    """Root and issuing CA of one trust domain, kept as PEM files (keys with mode 600) in one folder.
+
+    ``root.key`` may be taken away and kept offline; it is needed again when the issuing CA has passed two thirds
+    of its lifetime, to sign the next one.
+    """
+
+    def __init__(self, directory: Path, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> None:
+        self._directory = directory
         self._trust_domain = trust_domain
+        self._lifetimes = lifetimes
         self._clock = clock
-        self._root = root
-        self._issuing = issuing
-        self._key = issuing_key
+        self._root = _read_certificate(directory / f"{_ROOT}.crt")
+        self._issuing = self._load_issuing()
 
     @classmethod
     def open(cls, directory: Path, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> "Authority":
         """The authority in ``directory``, created there when the folder has none.
 
-        Raises AuthorityUnusable when some of its files are missing or do not belong together: a CA is never
-        quietly replaced.
+        Raises AuthorityUnusable when its files are incomplete or do not belong together: a CA is never quietly
+        replaced. Only a first start that was interrupted, before anything was issued, starts over.
         """
-        files = [directory / f"{name}.{kind}" for name in (_ROOT, _ISSUING) for kind in ("crt", "key")]
-        missing = [file.name for file in files if not file.exists()]
-        if len(missing) == len(files):
-            _create(directory, trust_domain, lifetimes, clock)
-        elif missing:
-            raise AuthorityUnusable(f"CA_DIR {directory} lacks {', '.join(missing)}: restore it from its backup")
+        creating = directory / _CREATING
         try:
-            return cls(trust_domain, clock, *_load(directory))
-        except (ValueError, OSError) as error:
-            raise AuthorityUnusable(f"CA_DIR {directory} cannot be read: {error}") from None
+            found = [directory / f"{name}.{kind}" for name in (_ROOT, _ISSUING) for kind in ("crt", "key")]
+            if creating.exists() or not any(file.exists() for file in found):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                creating.touch(mode=0o600)
+                _create_root(directory, trust_domain, lifetimes.root, clock)
+                authority = cls(directory, trust_domain, lifetimes, clock)
+                creating.unlink()
+                return authority
+            return cls(directory, trust_domain, lifetimes, clock)
+        except OSError as error:
+            raise AuthorityUnusable(f"CA_DIR {directory} cannot be used: {error.strerror} ({error.filename})") from None
 
     @property
     def bundle_pem(self) -> bytes:
@@ -105,129 +117,100 @@ class Authority:
     @property
     def certificates(self) -> list[x509.Certificate]:
         """Issuing CA and root, for EST ``cacerts``."""
-        return [self._issuing, self._root]
+        return [self._issuing.certificate, self._root]
 
-    def issue(self, identity: str, csr_der: bytes, lifetime: timedelta, names: Sequence[str] = ()) -> Leaf:
-        """A leaf for the key of a request (RFC 2986, DER), called ``identity`` and, for listeners, ``names``.
+    def issue(self, identity: str, csr: bytes, lifetime: timedelta, names: Sequence[str] = ()) -> Leaf:
+        """A leaf for the key of a request (RFC 2986), called ``identity`` and, for listeners, ``names``.
 
         Raises RequestRejected that says which rule the request breaks.
         """
-        key = _requested_key(csr_der)
-        now = self._clock.now()
-        # A leaf of a few seconds is for tests of rotation: it must not be half over when it is born.
-        begin = max(now - min(_BACKDATED, lifetime / 10), self._issuing.not_valid_before_utc)
-        end = min(now + lifetime, self._issuing.not_valid_after_utc)
-        sans = [x509.UniformResourceIdentifier(spiffe_id(self._trust_domain, identity)), *map(_san, names)]
-        certificate = (
-            _builder(x509.Name([]), self._issuing.subject, key, begin, end)
-            .add_extension(x509.SubjectAlternativeName(sans), critical=True)  # critical, as the subject is empty
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(ca=False), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
-                critical=False,
-            )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        chain = certificate.public_bytes(Encoding.PEM) + self._issuing.public_bytes(Encoding.PEM)
-        return Leaf(identity, certificate, chain)
+        key = requested_key(csr)
+        signer = self._signer_of_the_moment()
+        now, ca = self._clock.now(), signer.certificate
+        # Backdated for peers whose clock is behind, but a leaf of seconds must not be half over when it is born.
+        begin = max(now - min(_BACKDATED, lifetime / 10), ca.not_valid_before_utc)
+        end = min(now + lifetime, ca.not_valid_after_utc)
+        name = spiffe_id(self._trust_domain, identity)
+        certificate = profiles.leaf(name, names, ca, key, Validity(begin, end)).sign(signer.key, _SHA256)
+        return Leaf(identity, certificate, ca)
+
+    def _signer_of_the_moment(self) -> _Signer:
+        if self._is_due(self._issuing.certificate):
+            self._issuing = self._renew_issuing(self._issuing)
+        return self._issuing
+
+    def _is_due(self, issuing: x509.Certificate) -> bool:
+        lifetime = issuing.not_valid_after_utc - issuing.not_valid_before_utc
+        return self._clock.now() >= issuing.not_valid_before_utc + lifetime * (2 / 3)
+
+    def _load_issuing(self) -> _Signer:
+        """The issuing CA of the folder; a new one when that is not usable but the root key is there."""
+        try:
+            return _read_signer(self._directory, _ISSUING, issuer=self._root)
+        except AuthorityUnusable as error:
+            if not (self._directory / f"{_ROOT}.key").exists():
+                raise
+            _log.warning("making a new issuing CA", reason=error.detail)
+            return self._create_issuing()
+
+    def _renew_issuing(self, old: _Signer) -> _Signer:
+        if (self._directory / f"{_ROOT}.key").exists():
+            return self._create_issuing()
+        _log.warning("the issuing CA is due and root.key is not in CA_DIR to sign the next one",
+                     not_after=old.certificate.not_valid_after_utc.isoformat())  # fmt: skip
+        if self._clock.now() >= old.certificate.not_valid_after_utc:
+            raise AuthorityUnusable(f"the issuing CA has expired: put root.key back into CA_DIR {self._directory}")
+        return old
+
+    def _create_issuing(self) -> _Signer:
+        root = _read_signer(self._directory, _ROOT, issuer=self._root)
+        key, now = new_key(), self._clock.now()
+        begin = max(now - _BACKDATED, self._root.not_valid_before_utc)
+        validity = Validity(begin, min(now + self._lifetimes.issuing, self._root.not_valid_after_utc))
+        name = profiles.name(self._trust_domain, "Issuing CA")
+        certificate = profiles.issuing(name, self._root, key.public_key(), validity).sign(root.key, _SHA256)
+        _write(self._directory, _ISSUING, _Signer(certificate, key))
+        _log.info("issuing CA created", not_after=certificate.not_valid_after_utc.isoformat())
+        return _Signer(certificate, key)
 
 
-def _requested_key(csr_der: bytes) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+def _create_root(directory: Path, trust_domain: str, lifetime: timedelta, clock: Clock) -> None:
+    key, now = new_key(), clock.now()
+    validity = Validity(now - _BACKDATED, now + lifetime)
+    certificate = profiles.root(profiles.name(trust_domain, "Root CA"), key.public_key(), validity).sign(key, _SHA256)
+    _write(directory, _ROOT, _Signer(certificate, key))
+    _log.info("root CA created", not_after=certificate.not_valid_after_utc.isoformat())
+
+
+def _write(directory: Path, name: str, signer: _Signer) -> None:
+    write_atomically(directory / f"{name}.key", key_pem(signer.key), private=True)
+    write_atomically(directory / f"{name}.crt", signer.certificate.public_bytes(Encoding.PEM), private=False)
+
+
+def _read_signer(directory: Path, name: str, *, issuer: x509.Certificate) -> _Signer:
+    certificate, path = _read_certificate(directory / f"{name}.crt"), directory / f"{name}.key"
     try:
-        request = x509.load_der_x509_csr(csr_der)
-        if not request.is_signature_valid:
-            raise RequestRejected("the request is not signed by the key it names")
-        key = request.public_key()
-    except (ValueError, TypeError, x509.InvalidVersion):
-        raise RequestRejected("this is no PKCS#10 request") from None
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
-        return key
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
-        return key
-    raise RequestRejected(f"the key must be P-256, P-384 or RSA of at least {_MIN_RSA_BITS} bits")
-
-
-def _create(directory: Path, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> None:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    begin = clock.now() - _BACKDATED
-    root_key, issuing_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name, issuing_name = _name(trust_domain, "Root CA"), _name(trust_domain, "Issuing CA")
-    root = _ca(root_name, root_name, root_key.public_key(), begin, clock.now() + lifetimes.root, 1).sign(
-        root_key, hashes.SHA256()
-    )
-    issuing = (
-        _ca(issuing_name, root_name, issuing_key.public_key(), begin, clock.now() + lifetimes.issuing, 0)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
-        .sign(root_key, hashes.SHA256())
-    )
-    for name, key, certificate in ((_ROOT, root_key, root), (_ISSUING, issuing_key, issuing)):
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_atomically(directory / f"{name}.key", pem, private=True)
-        write_atomically(directory / f"{name}.crt", certificate.public_bytes(Encoding.PEM), private=False)
-
-
-def _load(directory: Path) -> tuple[x509.Certificate, x509.Certificate, ec.EllipticCurvePrivateKey]:
-    root = x509.load_pem_x509_certificate((directory / f"{_ROOT}.crt").read_bytes())
-    issuing = x509.load_pem_x509_certificate((directory / f"{_ISSUING}.crt").read_bytes())
-    key = load_pem_private_key((directory / f"{_ISSUING}.key").read_bytes(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != issuing.public_key():
-        raise ValueError(f"{_ISSUING}.key does not belong to {_ISSUING}.crt")
-    issuing.verify_directly_issued_by(root)
-    return root, issuing, key
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
-    begin: datetime,
-    end: datetime,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _ca(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    begin: datetime,
-    end: datetime,
-    path_length: int,
-) -> x509.CertificateBuilder:
-    return (
-        _builder(subject, issuer, key, begin, end)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_usage(ca=True), critical=True)
-    )
-
-
-def _usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-
-
-def _name(trust_domain: str, role: str) -> x509.Name:
-    return x509.Name([
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain),
-        x509.NameAttribute(NameOID.COMMON_NAME, f"Interlock {role}"),
-    ])  # fmt: skip
-
-
-def _san(name: str) -> x509.GeneralName:
+        key = load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise AuthorityUnusable(f"{path} holds no unencrypted PEM private key") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise AuthorityUnusable(f"{path} is not the key of {name}.crt")
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        raise AuthorityUnusable(f"{directory / name}.crt is not issued by {_ROOT}.crt") from None
+    return _Signer(certificate, key)
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
     except ValueError:
-        return x509.DNSName(name)
+        raise AuthorityUnusable(f"{path} holds no PEM certificate") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AuthorityUnusable(f"{path} cannot be read: {error.strerror}; restore it from its backup") from None

@@ -2,17 +2,22 @@
 
 import secrets
 
+import structlog
+from nats.errors import Error as NatsError
+
+from interlock_certs.authority import Leaf
+from interlock_certs.issuing import Issuing
 from interlock_common import kv, telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
+from interlock_common.errors import Unavailable
 from interlock_common.messages import resources, subjects
 from interlock_common.messages.audit import Action
 from interlock_common.messages.certs import BUNDLE_KEY, IssuedLeaf, LeafIssued, LeafList, RenewLeaf, TrustBundle
 from interlock_common.messages.common import Empty
 
-from interlock_certs.authority import Leaf
-from interlock_certs.issuing import Issuing
+_log = structlog.get_logger()
 
 
 def bind(bus: Bus, issuing: Issuing) -> None:
@@ -30,13 +35,15 @@ def bind(bus: Bus, issuing: Issuing) -> None:
 
 
 async def publish_trust(bus: Bus, bundle_pem: bytes) -> None:
-    """Tell everyone which roots count."""
+    """Tell everyone which roots count, unless the bucket says so already."""
     await kv.ensure_bucket(bus, resources.TRUST)
-    await kv.put(bus, resources.TRUST, BUNDLE_KEY, TrustBundle(bundle_pem.decode(), generation=1))
+    trust = TrustBundle(bundle_pem.decode(), generation=1)
+    if await kv.get(bus, resources.TRUST, BUNDLE_KEY, TrustBundle) != trust:
+        await kv.put(bus, resources.TRUST, BUNDLE_KEY, trust)
 
 
 class BusAnnouncer:
-    """Tells the bus and the audit log of each leaf; before the bus is up, only the audit log, which waits."""
+    """Tells the audit log of each leaf, which waits for the bus if need be, and the bus if it is there."""
 
     def __init__(self, bus: Bus, audit: AuditLog, clock: Clock) -> None:
         self._bus = bus
@@ -57,8 +64,10 @@ class BusAnnouncer:
             trace_id=trace_id,
             span_id=span_id,
         ))  # fmt: skip
-        if self._bus.connected:
-            event = LeafIssued(
-                leaf.identity, leaf.serial, leaf.fingerprint, int(leaf.not_after.timestamp()), renewal=renewal
-            )
+        event = LeafIssued(
+            leaf.identity, leaf.serial, leaf.fingerprint, int(leaf.not_after.timestamp()), renewal=renewal
+        )
+        try:
             await self._bus.publish_event(subjects.EVT_LEAF_ISSUED, event)
+        except (Unavailable, NatsError) as error:  # the leaf is issued and recorded, whoever hears of it
+            _log.info("leaf issued without an event", identity=leaf.identity, reason=str(error) or type(error).__name__)

@@ -1,11 +1,16 @@
 """Settings of certs."""
 
+import re
 from pathlib import Path
 
+from pydantic import Field, field_validator
+
+from interlock_common.messages.access import BUS_ADMIN
 from interlock_common.settings import ServiceSettings
-from pydantic import Field
 
 _DAY = 86400
+_IDENTITY = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_MADE_HERE = frozenset({"bus", BUS_ADMIN, "certs"})
 
 
 class Settings(ServiceSettings):
@@ -26,6 +31,14 @@ class Settings(ServiceSettings):
     enrolment_host: str = "127.0.0.1"
     enrolment_port: int = Field(default=8444, ge=0, le=65535)
     enrolment_sans: str = "localhost,certs,127.0.0.1,::1"
+
+    @field_validator("join_identities")
+    @classmethod
+    def _join(cls, value: str) -> str:
+        for name in _split(value):
+            if not _IDENTITY.fullmatch(name) or name in _MADE_HERE:
+                raise ValueError(f"{name!r} is no identity that may join")
+        return value
 
     @property
     def joining(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+
 from interlock_common.errors import ConfigurationError
 from interlock_common.identity import Identity
 from interlock_common.tls import follows
@@ -24,7 +25,7 @@ class Listener(uvicorn.Server):
         )  # fmt: skip
         super().__init__(config)
 
-    def renewed(self) -> None:
+    async def renewed(self) -> None:
         """Present the identity's new certificate from the next handshake on."""
         self._current = self._identity.server_context(client_certificates=False)
 

@@ -1,8 +1,9 @@
 """The tables of certs: what was issued, and the join tokens that wait to be used."""
 
-from interlock_common.database import new_metadata
 from sqlalchemy import BigInteger, Boolean, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from interlock_common.database import new_metadata
 
 
 class Base(DeclarativeBase):

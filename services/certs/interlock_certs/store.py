@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from interlock_certs.authority import Leaf
@@ -37,19 +37,15 @@ async def add_join_token(session: AsyncSession, digest: str, identity: str, expi
     session.add(JoinToken(digest=digest, identity=identity, expires_at=expires_at, used_at=None))
 
 
-async def use_join_token(session: AsyncSession, digest: str, identity: str, now: int) -> bool:
-    """Use up a token; True for the one caller to whom it counted."""
-    result = await session.execute(
+async def use_join_token(session: AsyncSession, digest: str, now: int) -> str | None:
+    """Use up a token; the one caller to whom it counted learns whose it is."""
+    query = (
         update(JoinToken)
-        .where(
-            JoinToken.digest == digest,
-            JoinToken.identity == identity,
-            JoinToken.used_at.is_(None),
-            JoinToken.expires_at > now,
-        )
+        .where(JoinToken.digest == digest, JoinToken.used_at.is_(None), JoinToken.expires_at > now)
         .values(used_at=now)
+        .returning(JoinToken.identity)
     )
-    return isinstance(result, CursorResult) and result.rowcount == 1
+    return (await session.scalars(query)).one_or_none()
 
 
 async def forget_join_tokens(session: AsyncSession, before: int) -> None:
