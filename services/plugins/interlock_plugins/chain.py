@@ -51,15 +51,13 @@ class Chain:
     async def run(self, call: HookCall) -> HookVerdict:
         """The verdict of the whole chain, within the call's deadline; one denial ends it."""
         raw = bytes(call.payload)
+        links = [link for link in self._links if link.loaded.conditions.hold(call.context)]
         if len(raw) > self._max_payload:
-            reason = f"the payload has {len(raw)} bytes, more than the {self._max_payload} that plugins inspect"
-            return HookVerdict("deny", code="payload_too_large", reason=reason)
+            return self._too_large(links, len(raw))
         deadline = self._clock.monotonic() + call.deadline
         document = Document(raw)
         verdicts: list[PluginVerdict] = []
-        for link in self._links:
-            if not link.loaded.conditions.hold(call.context):
-                continue
+        for link in links:
             outcome = await self._outcome(link, call, document, deadline)
             verdict, denial = _judge(link, outcome)
             verdicts.append(verdict)
@@ -70,6 +68,14 @@ class Chain:
         if document.raw == raw:
             return HookVerdict("continue", verdicts=tuple(verdicts))
         return HookVerdict("replace", payload=msgspec.Raw(document.raw), verdicts=tuple(verdicts))
+
+    def _too_large(self, links: list[Link], size: int) -> HookVerdict:
+        """What nobody inspected is denied, unless every plugin only watches."""
+        reason = f"the payload has {size} bytes, more than the {self._max_payload} that plugins inspect"
+        verdicts = tuple(PluginVerdict(link.name, "failed", "payload_too_large") for link in links)
+        if any(link.denies_on_violation or link.denies_on_failure for link in links):
+            return HookVerdict("deny", code="payload_too_large", reason=reason, verdicts=verdicts)
+        return HookVerdict("continue", verdicts=verdicts)
 
     async def _outcome(self, link: Link, call: HookCall, document: Document, deadline: float) -> Outcome | Failed:
         if link.breaker.is_open():

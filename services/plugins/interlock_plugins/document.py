@@ -36,14 +36,13 @@ class Document:
 
     @cached_property
     def searchable(self) -> bytes:
-        """Bytes in which every string of the payload occurs unescaped, to rule a pattern out with one search.
+        """The payload with its escapes undone, to rule a pattern out with one search; no longer JSON.
 
         What matches here need not be within one string, so a match must be confirmed on ``strings``.
         """
         if b"\\" not in self.raw:
             return self.raw
-        escaped = (match[0] for match in _STRING.finditer(self.raw) if b"\\" in match[0])
-        return b"\n".join((self.raw, *map(_text, escaped)))
+        return _STRING.sub(_unescaped, self.raw)
 
     def strings(self) -> Iterator[JsonString]:
         """Every string in order, the names of members included."""
@@ -73,6 +72,11 @@ def _skip_space(raw: bytes, position: int) -> int:
     while position < len(raw) and raw[position] in _SPACE:
         position += 1
     return position
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    quoted = match[0]
+    return b'"%b"' % _text(quoted) if b"\\" in quoted else quoted
 
 
 def _text(quoted: bytes) -> bytes:

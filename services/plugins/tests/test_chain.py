@@ -146,6 +146,11 @@ async def test_a_payload_over_the_bound_is_denied_unseen() -> None:
     assert plugin.saw == []
 
 
+async def test_who_only_watches_denies_no_payload_for_its_size() -> None:
+    verdict = await chain(link(Scripted(CONTINUE), "audit")).run(call(b'["' + b"x" * 1024 + b'"]'))
+    assert (verdict.action, verdict.verdicts[0].detail) == ("continue", "payload_too_large")
+
+
 async def test_a_plugin_that_keeps_failing_is_left_out() -> None:
     plugin = Scripted(ValueError())
     bound = chain(link(plugin, "permissive"))

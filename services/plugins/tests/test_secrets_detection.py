@@ -113,6 +113,12 @@ def test_members_named_like_secrets_are_redacted_in_results_only(check: Any) -> 
     assert check(REDACTING, raw, "tool_pre_invoke") is CONTINUE
 
 
+def test_escapes_hide_no_member(check: Any) -> None:
+    outcome = check(REDACTING, '{"pass\\u0077ord":"correct\\"horse"}')
+    assert isinstance(outcome, Replace)
+    assert outcome.payload == b'{"pass\\u0077ord":"[REDACTED]"}'
+
+
 def test_redacting_twice_changes_nothing_more(check: Any) -> None:
     raw = json.dumps({"password": "hunter22", "text": "\n".join(text_with(name)[0] for name in NARROW)})
     outcome = check(REDACTING, raw)
