@@ -10,6 +10,7 @@ random() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 
 # Writes standard input with mode $1 to $2: whole or not at all.
 store() {
+    rm -f "$2.new"
     cat > "$2.new"
     [ -s "$2.new" ] || { rm -f "$2.new"; echo "secrets: nothing came on standard input for $2" >&2; exit 2; }
     chmod "$1" "$2.new"
