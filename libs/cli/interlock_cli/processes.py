@@ -77,12 +77,25 @@ def send(handle: Handle, number: signal.Signals) -> None:
         os.killpg(handle.pid, number)
 
 
+async def stop(handle: Handle, deadline: float) -> None:
+    """Ask a process to end, and after ``deadline`` seconds no longer ask."""
+    send(handle, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(deadline):
+            await handle.wait()
+    except TimeoutError:
+        send(handle, signal.SIGKILL)
+        await handle.wait()
+    send(handle, signal.SIGKILL)  # whatever it left behind in its group
+
+
 class Forked:
     """A service forked from the fork server."""
 
     def __init__(self, process: ForkServerProcess, gate: Connection) -> None:
         self._process = process
         self._gate = gate
+        self._ended: asyncio.Task[int] | None = None  # one watcher, however many wait
         self.pid = process.pid or 0
 
     def release(self) -> None:
@@ -91,6 +104,11 @@ class Forked:
         self._gate.close()
 
     async def wait(self) -> int:
+        if self._ended is None:
+            self._ended = asyncio.create_task(self._watch(), name=f"end of {self._process.name}")
+        return await asyncio.shield(self._ended)
+
+    async def _watch(self) -> int:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._process.sentinel, ended.set)

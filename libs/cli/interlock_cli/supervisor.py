@@ -13,7 +13,7 @@ from interlock_common.clock import Clock
 from interlock_common.runtime import CONFIGURATION_EXIT
 
 from interlock_cli.errors import ProcessFailed
-from interlock_cli.processes import Handle, Launch, execute, send
+from interlock_cli.processes import Handle, Launch, execute, send, stop
 
 _QUICK_SECONDS = 10.0
 _MOST_QUICK_DEATHS = 5
@@ -103,14 +103,7 @@ class Child:
         if handle is None or self.phase is Phase.STOPPED:
             return
         self._enter(Phase.STOPPING)
-        send(handle, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(deadline):
-                await handle.wait()
-        except TimeoutError:
-            send(handle, signal.SIGKILL)
-            await handle.wait()
-        send(handle, signal.SIGKILL)  # whatever it left behind in its group
+        await stop(handle, deadline)
         self._enter(Phase.STOPPED)
 
     async def _keep_alive(self) -> None:

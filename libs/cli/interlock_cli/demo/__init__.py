@@ -1,0 +1,1 @@
+"""``interlock demo``: the gateway at work, shown and checked line by line."""
