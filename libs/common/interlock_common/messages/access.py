@@ -89,6 +89,18 @@ def _consumes(stream: Stream) -> Iterable[str]:
     yield f"$JS.ACK.{stream.name}.>"
 
 
+def _answers(name: str) -> Iterable[str]:
+    """The inboxes of those who ask ``name``.
+
+    ``allow_responses`` alone is not enough: a server that reloads forgets which replies are due, and so loses
+    every request that is being answered at that moment. Inbox names are random, so none can be guessed.
+    """
+    for caller in SERVICES:
+        asked = {subject.split(".")[1] for subject in (*CALLS.get(caller, ()), subjects.leaf_renew(caller))}
+        if name in asked:
+            yield f"{subjects.inbox_prefix(caller)}.>"
+
+
 def _service(name: str) -> Access:
     publish: list[str] = [
         f"evt.{name}.>",
@@ -96,6 +108,7 @@ def _service(name: str) -> Access:
         subjects.leaf_renew(name),
         "$JS.API.INFO",
         *CALLS.get(name, ()),
+        *_answers(name),
     ]
     for bucket in resources.BUCKETS:
         if bucket.owner == name:
