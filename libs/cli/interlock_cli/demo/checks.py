@@ -18,7 +18,7 @@ from interlock_cli.demo.scene import Scene
 _CLIENT_SPAN = "demo"
 _TRACED = ("client", "gateway", "plugins", "notes", "audit")
 _ROTATED = ("plugins", "gateway")
-_DENIED_WORD = "launch code"
+_DENIED_WORD, _CODE = "launch code", "0000"
 _SECRET = "AKIAIOSFODNN7EXAMPLE"  # noqa: S105 - the key that AWS prints in its own documentation
 _ROTATION_SECONDS = 15.0
 _SETTLING_SECONDS = 8.0
@@ -55,13 +55,13 @@ async def denied_call(scene: Scene) -> str:
     """A call whose arguments the policy forbids is refused and does not reach the upstream."""
     async with mcp_client(scene.url, scene.token) as client:
         try:
-            result = await client.call_tool("notes-add_note", {"text": f"the {_DENIED_WORD} is 0000"})
+            result = await client.call_tool("notes-add_note", {"text": f"the {_DENIED_WORD} is {_CODE}"})
             refusal = text_of(result) if result.is_error else ""
         except MCPError as error:
             refusal = error.error.message
-        found = text_of(await client.call_tool("notes-search_notes", {"query": _DENIED_WORD}))
+        found = text_of(await client.call_tool("notes-search_notes", {"query": _CODE}))
     _demand(bool(refusal), "a refusal", "the note was taken")
-    _demand(_DENIED_WORD not in found, "no such note at the upstream", found)
+    _demand(_CODE not in found, "no such note at the upstream", found)
     return refusal
 
 

@@ -103,9 +103,17 @@ async def _check(console: Console, scene: Scene, title: str, check: Check) -> bo
     except NotHeld as error:
         outcome, held = str(error), False
     except Exception as error:  # noqa: BLE001 - a line that fails unexpectedly is a line that did not hold
-        outcome, held = f"failed unexpectedly: {type(error).__name__}: {error}", False
+        cause = _innermost(error)
+        outcome, held = f"failed unexpectedly: {type(cause).__name__}: {cause}", False
     _line(console, held, title, SYSTEM_CLOCK.monotonic() - began, outcome)
     return held
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error inside the groups that task groups make of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _line(console: Console, held: bool, title: str, seconds: float, outcome: str) -> None:  # noqa: FBT001
