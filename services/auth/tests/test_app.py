@@ -34,7 +34,7 @@ async def test_a_bad_setting_ends_the_start_before_the_bus_is_joined(
 
 
 async def test_a_database_that_was_not_migrated_ends_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="DATABASE_URL cannot be used .* migrate"):
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL cannot be used .* migrate"):
         await serve(settings(tmp_path, platform_admin_password="x" * 12))
 
 
