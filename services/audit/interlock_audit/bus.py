@@ -60,19 +60,15 @@ class StreamSource:
         self._recoveries = itertools.count(1)
 
     async def state(self) -> StreamState:
-        """Look the stream up, and bind the consumer anew."""
-        async with self._connection() as client:
-            if self._bound is not None and self._bound[0] is client:
-                await self._bound[1].unsubscribe()
-            self._bound = None
+        """Look the stream up, and make sure of the consumer."""
+        async with self._connection():
             info = await self._bus.js.stream_info(AUDIT.name)
             await self._add_consumer(self._config)
-            self._bound = client, await self._bus.js.pull_subscribe_bind(CONSUMER, AUDIT.name)
         return StreamState(str(info.created or ""), info.state.first_seq, info.state.last_seq)
 
     async def fetch(self) -> list[Delivery]:
         async with self._connection() as client:
-            if self._bound is None or self._bound[0] is not client:  # the bus rotated to a new connection
+            if self._bound is None or self._bound[0] is not client:  # the first time, and after a rotation
                 self._bound = client, await self._bus.js.pull_subscribe_bind(CONSUMER, AUDIT.name)
             try:
                 messages = await self._bound[1].fetch(self._batches, timeout=_FETCH_SECONDS)

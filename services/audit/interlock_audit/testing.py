@@ -56,6 +56,7 @@ class FakeStream:
     created: str = "first"
     limit: int = 64
     away: bool = False
+    idle: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def publish(self, *deliveries: Delivery, hide: bool = False) -> None:
@@ -75,10 +76,11 @@ class FakeStream:
 
     async def fetch(self) -> list[Delivery]:
         self._check()
-        if not self.pending:
+        if not self.pending and not self.idle:
             self.arrived.clear()
             await self.arrived.wait()
             self._check()
+        self.idle = False
         taken, self.pending = self.pending[: self.limit], self.pending[self.limit :]
         return [self.held[sequence] for sequence in taken]
 
@@ -94,7 +96,13 @@ class FakeStream:
         self.acknowledged += [delivery.sequence for delivery in deliveries]
 
     async def lag(self) -> int:
-        return len(self.pending)
+        return len(self.held) - len(set(self.acknowledged))
+
+    def swallow(self) -> None:
+        """Let the consumer deliver what waits to a connection that is gone."""
+        self.pending = []
+        self.idle = True
+        self.arrived.set()
 
     def _check(self) -> None:
         if self.away:

@@ -157,8 +157,12 @@ class Writer:
         await self._recover(appender, stream.last + 1)
         self.source_failure = None
         while True:
-            for run in contiguous(await self._source.fetch()):
+            fetched = await self._source.fetch()
+            for run in contiguous(fetched):
                 await self._take(appender, run)
+            if not fetched and await self._source.lag():
+                # Delivered to a connection that is gone: the stream has it now, the consumer only after a while.
+                await self._recover(appender, (await self._source.state()).last + 1)
 
     async def _take(self, appender: Appender, run: list[Delivery]) -> None:
         """Append a run of deliveries; what is missing before it is looked up before it counts as lost."""

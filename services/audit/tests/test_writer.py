@@ -84,6 +84,16 @@ async def test_what_is_delivered_again_is_appended_once(log: Log) -> None:
     assert log.stream.acknowledged[-4:] == [1, 2, 3, 4]
 
 
+async def test_what_has_no_author_is_appended_once_too(log: Log) -> None:
+    log.stream.publish(batch(1, intent(1), author=""), batch(2, intent(1), author=""))
+    async with log.writing():
+        await log.until_signed(2)
+        log.stream.redeliver(1, 2)
+        log.stream.publish(batch(3, intent(3), author=""))
+        await log.until_signed(3)
+    assert await records(log) == [intent(1), intent(1), intent(3)]
+
+
 async def test_a_batch_that_the_stream_took_twice_is_appended_once(log: Log) -> None:
     log.stream.publish(batch(1, intent(1), number=1), batch(2, intent(1), number=1), batch(3, intent(2), number=2))
     async with log.writing():
@@ -129,6 +139,16 @@ async def test_what_the_consumer_passed_over_is_looked_up_before_it_counts_as_lo
         log.stream.publish(batch(8, intent(8)))
         await log.until_signed(8)
     assert await records(log) == [intent(n) for n in range(1, 9)]
+
+
+async def test_what_went_to_a_connection_that_is_gone_is_looked_up_at_once(log: Log) -> None:
+    log.stream.publish(batch(1, intent(1)))
+    async with log.writing():
+        await log.until_signed(1)
+        log.stream.publish(batch(2, intent(2)), hide=True)
+        log.stream.swallow()
+        await log.until_signed(2)
+    assert await records(log) == [intent(1), intent(2)]
 
 
 async def test_a_database_that_was_set_back_catches_up_from_the_stream(log: Log) -> None:
