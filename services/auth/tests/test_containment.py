@@ -52,7 +52,7 @@ def test_what_a_token_names_its_maker_holds(principal: Principal, grant: Grant) 
 
 @given(_principals, st.booleans(), _teams, _permissions)
 def test_an_actor_without_a_token_never_holds_more_than_its_principal(
-    principal: Principal, claims_admin: bool, teams: tuple[str, ...], permissions: tuple[str, ...]  # noqa: FBT001
+    principal: Principal, claims_admin: bool, teams: tuple[str, ...], permissions: tuple[str, ...]
 ) -> None:  # fmt: skip
     actor = Actor(principal.name, claims_admin, teams, permissions)
     limit = reach_of_token(principal, Grant(Scopes(), None if principal.is_admin else principal.teams))

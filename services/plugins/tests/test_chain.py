@@ -197,7 +197,7 @@ def test_an_open_breaker_lets_one_trial_through_after_the_cooldown() -> None:
         ((Condition(prompts=("x",), resources=("y",)),), True),
     ],
 )
-def test_conditions_are_and_across_and_or_inside(blocks: tuple[Condition, ...], holds: bool) -> None:  # noqa: FBT001
+def test_conditions_are_and_across_and_or_inside(blocks: tuple[Condition, ...], holds: bool) -> None:
     assert Conditions(blocks).hold(CONTEXT) is holds
 
 

@@ -25,7 +25,7 @@ def _strings(value: Any) -> list[str]:
 
 
 @given(_json, st.booleans(), st.sampled_from([None, 2]))
-def test_every_string_is_seen_once_and_in_order(value: Any, ascii_only: bool, indent: int | None) -> None:  # noqa: FBT001
+def test_every_string_is_seen_once_and_in_order(value: Any, ascii_only: bool, indent: int | None) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
     document = Document(raw)
     texts = [string.text for string in document.strings()]
@@ -34,7 +34,7 @@ def test_every_string_is_seen_once_and_in_order(value: Any, ascii_only: bool, in
 
 
 @given(_json, st.booleans())
-def test_rewriting_changes_the_chosen_strings_and_nothing_else(value: Any, ascii_only: bool) -> None:  # noqa: FBT001
+def test_rewriting_changes_the_chosen_strings_and_nothing_else(value: Any, ascii_only: bool) -> None:
     raw = json.dumps({"keep": value, "drop": ["gone"]}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     document = Document(raw)
     assert document.rewritten(lambda string: string.text) is raw
