@@ -5,12 +5,11 @@ import http.client
 import json
 from typing import Any
 
-from interlock_common.clock import SYSTEM_CLOCK, Clock
-from interlock_common.tls import write_atomically
-
 from interlock_cli.environment import ADMINISTRATOR, Placement
 from interlock_cli.errors import CommandError
 from interlock_cli.probing import ask
+from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.tls import write_atomically
 
 _LIFETIME = 30 * 86400
 _LEAST_LEFT = 86400

@@ -2,10 +2,9 @@
 
 import json
 
-from interlock_common.messages.access import render_accounts
-
 from interlock_cli.environment import Placement
 from interlock_cli.ports import HOST
+from interlock_common.messages.access import render_accounts
 
 
 def render_bus_config(placement: Placement) -> str:

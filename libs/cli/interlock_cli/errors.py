@@ -1,12 +1,12 @@
 """Why the command ends without having done what it was asked.
 
-    CommandError         1  with a sentence for the person who typed it
-    ├── StateUnusable    2  the state folder, a setting or a program is not usable
-    ├── PortTaken        3  somebody else listens there
-    ├── AlreadyRunning   4  one stack per state folder
-    ├── NotRunning       5  this needs a running stack
-    ├── Interrupted    130  a signal came before the end
-    └── ProcessFailed    1  a process of the stack ended and cannot be kept alive; shows the end of its log
+CommandError         1  with a sentence for the person who typed it
+├── StateUnusable    2  the state folder, a setting or a program is not usable
+├── PortTaken        3  somebody else listens there
+├── AlreadyRunning   4  one stack per state folder
+├── NotRunning       5  this needs a running stack
+├── Interrupted    130  a signal came before the end
+└── ProcessFailed    1  a process of the stack ended and cannot be kept alive; shows the end of its log
 """
 
 from typing import ClassVar

@@ -7,15 +7,14 @@ certificate of the identity ``operator``, which may look at everything but sessi
 import os
 from pathlib import Path
 
+from interlock_cli.errors import CommandError, NotRunning, StateUnusable
+from interlock_cli.ports import HOST
+from interlock_cli.state import State, read_json, write_json
 from interlock_common.enrolment import enrol
 from interlock_common.errors import InterlockError
 from interlock_common.identity import Identity
 from interlock_common.messages.access import OPERATOR
 from interlock_common.messages.subjects import inbox_prefix
-
-from interlock_cli.errors import CommandError, NotRunning, StateUnusable
-from interlock_cli.ports import HOST
-from interlock_cli.state import State, read_json, write_json
 
 _NAME = "interlock"
 _ENROL_SECONDS = 10.0
@@ -61,7 +60,7 @@ def context_folder() -> Path:
 
 async def _join(state: State, identity: Identity, url: str) -> None:
     if not state.is_running():
-        raise NotRunning(f"the operator has no certificate yet: start the stack with `interlock up --state {state.root}`")
+        raise NotRunning(f"the operator has no certificate yet: run `interlock up --state {state.root}` first")
     try:
         await enrol(identity, url, state.join / OPERATOR, timeout=_ENROL_SECONDS)
     except InterlockError as error:

@@ -36,7 +36,7 @@ PRELOADED = (
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _context = multiprocessing.get_context("forkserver")
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_libc: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,12 @@ async def execute(launch: Launch, *, waiting: bool = False) -> Executed:
 
 
 def _forked(
-    name: str, module: str, environment: dict[str, str], log: str, migrate: bool, gate: Connection  # noqa: FBT001 - pickled
+    name: str,
+    module: str,
+    environment: dict[str, str],
+    log: str,
+    migrate: bool,  # noqa: FBT001 - what is pickled goes by position
+    gate: Connection,
 ) -> None:
     """What a forked child does, as ``python -m module`` would."""
     os.setsid()
@@ -185,7 +190,6 @@ def _forked(
     target = os.open(log, _APPEND, 0o600)
     os.dup2(target, 1)
     os.dup2(target, 2)
-    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue] - a text stream
     entry = importlib.import_module(f"{module}.__main__")
     if migrate and (code := entry.main(["migrate"])) != 0:
         sys.exit(code)

@@ -5,15 +5,10 @@ What need not wait does not: every service is imported and its database migrated
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-
-from interlock_common.clock import SYSTEM_CLOCK, Clock
-from interlock_common.errors import ConfigurationError
-from interlock_common.nats_server import nats_server_binary
-from interlock_common.tls import write_atomically
 
 from interlock_cli import ports
 from interlock_cli.bus_config import render_bus_config
@@ -23,6 +18,10 @@ from interlock_cli.probing import wait_until_listening, wait_until_well
 from interlock_cli.processes import Executed, Launch, execute, fork, warm_up
 from interlock_cli.state import State
 from interlock_cli.supervisor import Change, Child, Starter, Wait
+from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.errors import ConfigurationError
+from interlock_common.nats_server import nats_server_binary
+from interlock_common.tls import write_atomically
 
 _SERVICES = {
     "certs": "interlock_certs",
@@ -137,8 +136,3 @@ class Stack:
 
 async def _execute_waiting(launch: Launch) -> Executed:
     return await execute(launch, waiting=True)
-
-
-def processes_of(placed: Iterable[str]) -> list[str]:
-    """The names that have a health port, out of those in ``ports.json``."""
-    return [name for name in placed if name not in {"bus", "enrolment"}]

@@ -10,9 +10,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from interlock_common.tls import write_atomically
-
 from interlock_cli.errors import AlreadyRunning, StateUnusable
+from interlock_common.tls import write_atomically
 
 FORMAT = 1
 _MARKER = "interlock-state.json"

@@ -9,11 +9,10 @@ import signal
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-from interlock_common.clock import Clock
-from interlock_common.runtime import CONFIGURATION_EXIT
-
 from interlock_cli.errors import ProcessFailed
 from interlock_cli.processes import Handle, Launch, execute, send, stop
+from interlock_common.clock import Clock
+from interlock_common.runtime import CONFIGURATION_EXIT
 
 _QUICK_SECONDS = 10.0
 _MOST_QUICK_DEATHS = 5

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from interlock_common.clock import SYSTEM_CLOCK
 from rich.console import Console
 
 from interlock_cli import bytecode, ports
@@ -17,6 +16,7 @@ from interlock_cli.display import Display, PlainLines, display, show_ready
 from interlock_cli.errors import Interrupted
 from interlock_cli.stack import Options, Stack
 from interlock_cli.state import State, write_json
+from interlock_common.clock import SYSTEM_CLOCK
 
 _PRIVATE_UMASK = 0o077
 
@@ -38,9 +38,7 @@ async def up(state: State, options: Options, *, as_json: bool) -> None:
 
 
 @asynccontextmanager
-async def running(
-    state: State, options: Options, console: Console, ending: asyncio.Event
-) -> AsyncGenerator[Stack]:
+async def running(state: State, options: Options, console: Console, ending: asyncio.Event) -> AsyncGenerator[Stack]:
     """A stack that is ready; all of it is stopped when the block ends, and the block ends when ``ending`` is set.
 
     Raises CommandError when it cannot be started, Interrupted when ``ending`` was set.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from http import HTTPStatus
 
 import httpx
 from mcp import MCPError
@@ -78,7 +78,8 @@ async def revoked_stream(scene: Scene) -> str:
     made = await scene.rest.ask("POST", "/tokens", {"name": "to be revoked", "lifetime": 600})
     streaming = asyncio.Event()
 
-    async def progressed(*_: Any) -> None:
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        del progress, total, message
         streaming.set()
 
     async def count() -> str:
@@ -113,7 +114,7 @@ async def _demand_refused(scene: Scene, token: str) -> None:
     try:
         await rest.ask("GET", "/tools")
     except httpx.HTTPStatusError as error:
-        _demand(error.response.status_code == httpx.codes.UNAUTHORIZED, "401", str(error.response.status_code))
+        _demand(error.response.status_code == HTTPStatus.UNAUTHORIZED, "401", str(error.response.status_code))
     else:
         raise NotHeld("expected 401 for the revoked token; it was accepted")
     finally:

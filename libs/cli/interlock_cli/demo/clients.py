@@ -15,9 +15,7 @@ _TIMEOUT = 30.0
 
 
 @asynccontextmanager
-async def mcp_client(
-    url: str, token: str, mode: Literal["auto", "legacy"] = "auto"
-) -> AsyncGenerator[Client]:
+async def mcp_client(url: str, token: str, mode: Literal["auto", "legacy"] = "auto") -> AsyncGenerator[Client]:
     """A connected client of the SDK with a bearer token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT) as http:

@@ -82,7 +82,7 @@ def _handler_of(receiver: OtlpReceiver) -> type[BaseHTTPRequestHandler]:
 
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_POST(self) -> None:
             length = int(self.headers.get("content-length", 0))
             if self.path != "/v1/traces" or length > _MAX_BODY:
                 self._answer(404 if length <= _MAX_BODY else 413)

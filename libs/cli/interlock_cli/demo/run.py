@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -66,7 +67,8 @@ async def _play(console: Console, state: State) -> bool:
             running(state, Options(port=port, extra=extra), Console(stderr=True), ending) as stack,
             _scene(stack, servers, otlp) as scene,
         ):
-            _line(console, True, "a gateway of five services", SYSTEM_CLOCK.monotonic() - began, f"{stack.placement.url}/mcp")
+            seconds = SYSTEM_CLOCK.monotonic() - began
+            _line(console, "a gateway of five services", seconds, f"{stack.placement.url}/mcp", held=True)
             return await _check_all(console, scene)
     return False
 
@@ -105,18 +107,18 @@ async def _check(console: Console, scene: Scene, title: str, check: Check) -> bo
     except Exception as error:  # noqa: BLE001 - a line that fails unexpectedly is a line that did not hold
         cause = _innermost(error)
         outcome, held = f"failed unexpectedly: {type(cause).__name__}: {cause}", False
-    _line(console, held, title, SYSTEM_CLOCK.monotonic() - began, outcome)
+    _line(console, title, SYSTEM_CLOCK.monotonic() - began, outcome, held=held)
     return held
 
 
 def _innermost(error: BaseException) -> BaseException:
     """The first error inside the groups that task groups make of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return _innermost(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return error
 
 
-def _line(console: Console, held: bool, title: str, seconds: float, outcome: str) -> None:  # noqa: FBT001
+def _line(console: Console, title: str, seconds: float, outcome: str, *, held: bool) -> None:
     mark = "[green]ok[/]  " if held else "[red]FAIL[/]"
     console.print(f"{mark} {title:<42} {seconds * 1000:7.0f} ms  {escape(outcome)}", soft_wrap=True)
 

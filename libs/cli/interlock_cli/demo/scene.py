@@ -19,14 +19,17 @@ from interlock_cli.probing import wait_until_listening
 from interlock_cli.processes import Executed, Launch, execute, stop
 from interlock_cli.state import State
 
-UPSTREAMS = ("notes", "weather")
+UPSTREAMS: tuple[str, ...] = ("notes", "weather")
 _EXAMPLES = Path(__file__).parents[4] / "examples"
 _STOP_SECONDS = 3.0
 
 
 @dataclass
 class Scene:
-    """The stage of the demo; ``trace_id`` and ``rotating`` are set on the way."""
+    """The stage of the demo.
+
+    ``leaves`` are the serial numbers of the certificates at the beginning; ``trace_id`` is set on the way.
+    """
 
     placement: Placement
     token: str
