@@ -1,5 +1,7 @@
 """NATS in and out: the endpoints, the consumer of the stream, the event of a checkpoint."""
 
+import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -57,7 +59,9 @@ class StreamSource:
             max_ack_pending=max(batches, max_ack_pending),
         )
         self._bound: tuple[Client, JetStreamContext.PullSubscription] | None = None
+        self._fetching = asyncio.Lock()
         self._recoveries = itertools.count(1)
+        bus.on_connected(self._let_go)
 
     async def state(self) -> StreamState:
         """Look the stream up, and make sure of the consumer."""
@@ -67,14 +71,26 @@ class StreamSource:
         return StreamState(str(info.created or ""), info.state.first_seq, info.state.last_seq)
 
     async def fetch(self) -> list[Delivery]:
-        async with self._connection() as client:
-            if self._bound is None or self._bound[0] is not client:  # the first time, and after a rotation
+        async with self._fetching, self._connection() as client:
+            if self._bound is None or self._bound[0] is not client:
+                await self._unbind()
                 self._bound = client, await self._bus.js.pull_subscribe_bind(CONSUMER, AUDIT.name)
             try:
                 messages = await self._bound[1].fetch(self._batches, timeout=_FETCH_SECONDS)
             except TimeoutError:
                 return []
         return [_delivery(message) for message in messages]
+
+    async def _let_go(self) -> None:
+        """Leave a connection that is being replaced: what is unread on it would hold up its end for 30 s."""
+        async with self._fetching:
+            await self._unbind()
+
+    async def _unbind(self) -> None:
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            with contextlib.suppress(NatsError):
+                await bound[1].unsubscribe()
 
     async def recover(self, first: int, before: int) -> tuple[list[Delivery], bool]:
         """Read through a consumer of the moment, which the server forgets by itself."""
