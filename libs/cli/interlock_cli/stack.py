@@ -5,10 +5,8 @@ What need not wait does not: every service is imported and its database migrated
 """
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from interlock_cli import ports
 from interlock_cli.bus_config import render_bus_config
@@ -47,7 +45,7 @@ class Options:
 
 
 class Stack:
-    """The processes of one state folder; ``failure`` completes when one of them is beyond help."""
+    """The processes of one state folder; ``failure`` gets a ProcessFailed when one of them is beyond help."""
 
     def __init__(self, state: State, options: Options, on_change: Change, clock: Clock = SYSTEM_CLOCK) -> None:
         self._options = options
@@ -68,12 +66,12 @@ class Stack:
         return [certs, self._bus, *others, *self._edges]
 
     async def start(self) -> None:
-        """Start everything and return when all of it is ready; raises CommandError when that fails."""
+        """Start everything and return when all of it is ready; raises CommandError when that takes too long."""
         write_atomically(self.placement.state.nats_config, render_bus_config(self.placement).encode(), private=True)
         warm_up()
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await self._until_failure(self._start_in_order())
+                await self._start_in_order()
         except TimeoutError:
             late = [child for child in self.children if child.seconds is None]
             raise CommandError(
@@ -100,17 +98,6 @@ class Stack:
         for child in (*others, *self._edges):
             child.release()
         await asyncio.gather(*(child.ready() for child in (certs, *others, *self._edges)))
-
-    async def _until_failure(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        try:
-            await asyncio.wait({task, self.failure}, return_when=asyncio.FIRST_COMPLETED)
-            if self.failure.done():
-                self.failure.result()
-            await task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _child(self, launch: Launch, begin: Starter, wait: Wait | None = None) -> Child:
         wait = wait or partial(wait_until_well, self.placement.ports[launch.name], "/ready")

@@ -34,14 +34,14 @@ async def up(state: State, options: Options, *, as_json: bool) -> None:
             sys.stdout.flush()
         else:
             show_ready(Console(), url, token, seconds)
-        await stack.failure
+        await asyncio.Future[None]()  # until a signal or the failure of a process cancels it
 
 
 @asynccontextmanager
 async def running(state: State, options: Options, console: Console, ending: asyncio.Event) -> AsyncGenerator[Stack]:
     """A stack that is ready; all of it is stopped when the block ends, and the block ends when ``ending`` is set.
 
-    Raises CommandError when it cannot be started, Interrupted when ``ending`` was set.
+    Raises CommandError when it cannot be started or kept up, Interrupted when ``ending`` was set.
     """
     if not state.exists():
         ports.demand(options.port, options.host)
@@ -53,7 +53,7 @@ async def running(state: State, options: Options, console: Console, ending: asyn
         shown = _Shown()
         stack = Stack(state, options, shown.changed)
         try:
-            async with _until(ending):
+            async with _until(ending, stack.failure):
                 with display(console, lambda: stack.children) as shown.display:
                     await stack.start()
                 shown.display = PlainLines(console, lambda: stack.children)
@@ -84,19 +84,23 @@ def ending_signals() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _until(ending: asyncio.Event) -> AsyncGenerator[None]:
-    """Cancel what runs in the block when ``ending`` is set; it ends with Interrupted then."""
+async def _until(ending: asyncio.Event, failure: asyncio.Future[None]) -> AsyncGenerator[None]:
+    """Cancel what runs in the block when ``ending`` is set or ``failure`` has an error, and raise what it was."""
     task = asyncio.current_task()
-    if task is None:
+    if task is None:  # only a coroutine that runs in a task can be cancelled
         raise RuntimeError("there is no task to cancel")
-    watch = asyncio.create_task(ending.wait())
-    watch.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+    signalled = asyncio.create_task(ending.wait())
+    for event in (signalled, failure):
+        event.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
     try:
         yield
     except asyncio.CancelledError:
-        if not ending.is_set():
+        if not (failure.done() or signalled.done()):
             raise
         task.uncancel()
+        if failure.done():
+            failure.result()
         raise Interrupted("interrupted") from None
     finally:
-        watch.cancel()
+        signalled.cancel()
+        failure.cancel()

@@ -1,6 +1,7 @@
 """``interlock demo``: a stack in a scratch folder, eight checks, a table, and exit code 0 only if all held."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
@@ -23,7 +24,8 @@ from interlock_cli.demo.checks import CHECKS, Check, NotHeld
 from interlock_cli.demo.clients import Rest
 from interlock_cli.demo.otlp import OtlpReceiver
 from interlock_cli.demo.scene import ExampleServers, Scene, example_servers
-from interlock_cli.ports import choose_free
+from interlock_cli.errors import Interrupted
+from interlock_cli.ports import HOST, choose_free
 from interlock_cli.stack import Options, Stack
 from interlock_cli.state import State
 from interlock_cli.up import ending_signals, running
@@ -38,12 +40,17 @@ async def demo(*, keep: bool) -> bool:
     """Run it; answers whether every line held."""
     console = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="interlock-demo-"))
-    held = False
     try:
         held = await _play(console, State(folder / "state"))
+        keep = keep or not held
+    except Interrupted:
+        raise
+    except BaseException:
+        keep = True
+        raise
     finally:
-        if keep or not held:
-            console.print(f"\nkept: {folder} (logs in {folder}/state/logs)")
+        if keep:
+            console.print(f"\nkept: {folder} (logs in {folder}/state/logs)", soft_wrap=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return held
@@ -54,23 +61,31 @@ async def _play(console: Console, state: State) -> bool:
     (port,) = choose_free(1)
     ending = ending_signals()
     with OtlpReceiver() as otlp:
-        traced = {
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": otlp.traces_endpoint,
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
-            "OTEL_BSP_SCHEDULE_DELAY": str(_EXPORT_DELAY),
-        }
-        extra = traced | {"LEAF_LIFETIME": str(_LEAF_LIFETIME), "PLUGINS_CONFIG_PATH": str(_POLICY)}
+        os.environ.update(_environment(otlp))
         _trace_ourselves(otlp)
+        extra = {"LEAF_LIFETIME": str(_LEAF_LIFETIME), "PLUGINS_CONFIG_PATH": str(_POLICY)}
         state.prepare()
         async with (
-            example_servers(state, traced) as servers,
+            example_servers(state) as servers,
             running(state, Options(port=port, extra=extra), Console(stderr=True), ending) as stack,
             _scene(stack, servers, otlp) as scene,
         ):
             seconds = SYSTEM_CLOCK.monotonic() - began
             _line(console, "a gateway of five services", seconds, f"{stack.placement.url}/mcp", held=True)
             return await _check_all(console, scene)
-    return False
+
+
+def _environment(otlp: OtlpReceiver) -> dict[str, str]:
+    """What every process of the demo gets: traces come to us, all of them, and not through a proxy."""
+    return {
+        "OTEL_SDK_DISABLED": "false",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": otlp.traces_endpoint,
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_BSP_SCHEDULE_DELAY": str(_EXPORT_DELAY),
+        "NO_PROXY": HOST,
+        "no_proxy": HOST,
+    }
 
 
 @asynccontextmanager

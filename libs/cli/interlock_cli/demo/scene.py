@@ -66,7 +66,7 @@ class ExampleServers:
 
 
 @asynccontextmanager
-async def example_servers(state: State, extra: dict[str, str]) -> AsyncGenerator[ExampleServers]:
+async def example_servers(state: State) -> AsyncGenerator[ExampleServers]:
     """The two servers of ``examples/``, which only a checkout has; stopped when the block ends."""
     if not _EXAMPLES.is_dir():
         raise StateUnusable(f"there are no example servers in {_EXAMPLES}: run the demo from a checkout")
@@ -75,7 +75,7 @@ async def example_servers(state: State, extra: dict[str, str]) -> AsyncGenerator
     try:
         for name, port in ports.items():
             command = (sys.executable, str(_EXAMPLES / f"{name}_server.py"), "--port", str(port))
-            launch = Launch(name, {**os.environ, **extra}, state.log(name), command=command)
+            launch = Launch(name, dict(os.environ), state.log(name), command=command)
             servers.handles.append(await execute(launch))
         yield servers
     finally:
