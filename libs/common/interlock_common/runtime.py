@@ -58,7 +58,8 @@ class Service:
         ``on_connected`` runs with the connection up (create what the service owns, fill its buckets);
         ``on_ready`` runs last, before the process waits.
         """
-        await self.bus.start()
+        if not await self._connects():
+            return
         self.audit.start()
         self.background(self.renewer.run(), "certificate renewal")
         if on_connected is not None:
@@ -68,6 +69,19 @@ class Service:
         _log.info("serving", endpoints=len(self.bus.endpoints), health_port=self.health.port)
         await self.ending.wait()
         _log.info("ending")
+
+    async def _connects(self) -> bool:
+        """Wait for the bus, which may take for ever; False when the process is to end before."""
+        connecting, ending = asyncio.ensure_future(self.bus.start()), asyncio.ensure_future(self.ending.wait())
+        try:
+            await asyncio.wait({connecting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                await connecting
+            return connecting.done()
+        finally:
+            for task in (connecting, ending):
+                task.cancel()
+            await asyncio.gather(connecting, ending, return_exceptions=True)
 
     async def close(self) -> None:
         for task in self._tasks:

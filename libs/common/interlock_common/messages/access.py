@@ -36,6 +36,9 @@ MIRRORS: dict[str, tuple[Bucket, ...]] = {
 CONSUMES: dict[str, tuple[Stream, ...]] = {"audit": (resources.AUDIT, resources.EVENTS)}
 """Streams that a service reads through durable consumers."""
 
+MAX_PAYLOAD = 8 * 1024 * 1024
+"""Bytes of one message: room for the results that plugins look at (4 MiB) in their envelope."""
+
 _REPLY_WINDOW = "35s"  # longer than the longest hook call (30 s)
 
 
@@ -152,12 +155,12 @@ TABLE: tuple[Access, ...] = (*map(_service, SERVICES), _operator())
 
 
 def render_accounts(trust_domain: str) -> str:
-    """The ``accounts`` and ``system_account`` part of a nats-server configuration."""
+    """The ``accounts``, ``system_account`` and ``max_payload`` of a nats-server configuration."""
     users = ",\n".join(_render_user(access, trust_domain) for access in TABLE)
     admin = json.dumps(spiffe_id(trust_domain, BUS_ADMIN))
     return (
         f"accounts {{\n  INTERLOCK: {{\n    jetstream: enabled\n    users: [\n{users}\n    ]\n  }}\n"
-        f"  SYS: {{\n    users: [ {{ user: {admin} }} ]\n  }}\n}}\nsystem_account: SYS\n"
+        f"  SYS: {{\n    users: [ {{ user: {admin} }} ]\n  }}\n}}\nsystem_account: SYS\nmax_payload: {MAX_PAYLOAD}\n"
     )
 
 
