@@ -1,5 +1,6 @@
 """The ports of an embedded stack: chosen free at the first start, kept for the next ones."""
 
+import errno
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,22 +11,30 @@ from interlock_cli.state import State, read_json, write_json
 HOST = "127.0.0.1"
 
 
-def is_free(port: int, host: str = HOST) -> bool:
-    """Whether nobody listens on ``port``; also sees those who would share it (SO_REUSEPORT)."""
+def problem(port: int, host: str = HOST) -> OSError | None:
+    """Why nobody new can listen on ``port``; also sees those who would share it (SO_REUSEPORT)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
+
+
+def is_free(port: int) -> bool:
+    return problem(port) is None
 
 
 def demand(port: int, host: str = HOST) -> None:
-    """Raise PortTaken, saying what to do, unless ``port`` is free."""
-    if not is_free(port, host):
+    """Raise PortTaken, saying what to do, unless ``port`` can be used."""
+    error = problem(port, host)
+    if error is None:
+        return
+    if error.errno == errno.EADDRINUSE:
         raise PortTaken(f"port {port} on {host} is taken: stop what listens there, or name another with --port")
+    raise PortTaken(f"nothing can listen on {host} with port {port}: {error.strerror}")
 
 
 def choose_free(count: int) -> list[int]:

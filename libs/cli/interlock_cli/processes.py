@@ -7,7 +7,6 @@ Ctrl-C in the terminal reaches only the supervisor, and dies with its parent.
 """
 
 import asyncio
-import ctypes
 import importlib
 import multiprocessing
 import os
@@ -22,8 +21,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
+from interlock_cli.lifeline import die_with_parent, show_name
+
 PRELOADED = (
-    "interlock_cli.bytecode_again",
+    "interlock_cli.nursery",
     "interlock_common.database",
     "interlock_common.runtime",
     "interlock_common.mirror",
@@ -33,10 +34,8 @@ PRELOADED = (
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "uvicorn",
 )
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _context = multiprocessing.get_context("forkserver")
-_libc: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ async def execute(launch: Launch, *, waiting: bool = False) -> Executed:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # one system call through a function that is bound already
+            preexec_fn=die_with_parent,  # one system call through a function that is bound already
         )
     finally:
         os.close(log)
@@ -183,8 +182,8 @@ def _forked(
 ) -> None:
     """What a forked child does, as ``python -m module`` would."""
     os.setsid()
-    _die_with_parent()
-    _show_name(name)
+    die_with_parent()
+    show_name(name)
     os.environ.clear()
     os.environ.update(environment)
     target = os.open(log, _APPEND, 0o600)
@@ -198,15 +197,3 @@ def _forked(
     except EOFError:
         return  # the supervisor gave up before anything was served
     sys.exit(entry.main([]))
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux, prctl(2))."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _show_name(name: str) -> None:
-    """Name the process in ``ps`` and ``top``; the kernel keeps 15 bytes."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_NAME, f"ilk-{name}".encode())
