@@ -7,12 +7,12 @@ import nats
 import pytest
 from nats.errors import Error as NatsError
 
-from conftest import Stage
 from interlock_common.bus import Bus
 from interlock_common.enrolment import enrol
 from interlock_common.identity import Identity
 from interlock_common.messages.access import SERVICES
 from interlock_common.messages.subjects import audit_batch
+from stories.stage import Stage
 
 
 async def enrolled(stage: Stage, service: str, name: str) -> Identity:

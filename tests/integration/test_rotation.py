@@ -6,9 +6,9 @@ from collections.abc import Generator
 
 import pytest
 
-from conftest import Stage, set_up
 from interlock_common.testing.waiting import until
 from stories.load import steady_calls
+from stories.stage import Stage, set_up
 
 RENEWING = {"auth", "gateway", "catalog", "plugins", "audit"}
 
@@ -16,7 +16,8 @@ RENEWING = {"auth", "gateway", "catalog", "plugins", "audit"}
 @pytest.fixture
 def short_lived(tmp_path_factory: pytest.TempPathFactory, containers: bool) -> Generator[Stage]:
     """A deployment whose leaves live for nine seconds, and so are renewed every six."""
-    yield from set_up(tmp_path_factory.mktemp("rotation"), containers=containers, extra={"LEAF_LIFETIME": "9"})
+    with set_up(tmp_path_factory.mktemp("rotation"), containers=containers, extra={"LEAF_LIFETIME": "9"}) as ready:
+        yield ready
 
 
 def renewals(stage: Stage) -> Counter[str]:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from conftest import Stage
 from stories.clients import Mode, mcp_client, record_of, text_of
 from stories.deployment import wait_for
+from stories.stage import Stage
 
 BOTH_ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 

@@ -5,6 +5,7 @@ second link, moves everything there, drains the first and closes it: at no momen
 """
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -24,6 +25,7 @@ from interlock_common import problem, telemetry
 from interlock_common.clock import SYSTEM_CLOCK, Clock
 from interlock_common.endpoints import ERROR_CODE_HEADER, TIMEOUT_HEADER, Endpoint
 from interlock_common.errors import DeadlineExceeded, TooLarge, Unavailable
+from interlock_common.messages.access import MAX_PAYLOAD
 from interlock_common.messages.subjects import inbox_prefix
 from interlock_common.micro import Microservice
 
@@ -31,7 +33,6 @@ _log = structlog.get_logger()
 _DRAIN_SECONDS = 10.0
 _CONNECT_SECONDS = 2
 _RECONNECT_SECONDS = 0.2
-_MAX_PAYLOAD = 1024 * 1024  # the server's default max_payload
 
 type Listener = Callable[[], Awaitable[None]]
 
@@ -155,8 +156,8 @@ class Bus:
 
     async def request_raw(self, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
         """``request`` on bytes and without a span of its own: for the hot path."""
-        if len(body) > _MAX_PAYLOAD:
-            raise TooLarge(f"message to {subject} is over {_MAX_PAYLOAD} bytes")
+        if len(body) > MAX_PAYLOAD:
+            raise TooLarge(f"message to {subject} is over {MAX_PAYLOAD} bytes")
         async with self.lease() as client:
             try:
                 answer = await client.request(subject, body, timeout=timeout, headers=headers)
@@ -255,7 +256,8 @@ class _Link:
         except NatsError as error:
             _log.warning("bus connection could not be drained", error=type(error).__name__)
         finally:
-            await self._broker.stop()
+            with contextlib.suppress(NatsError):  # it drains, which a connection that is gone cannot
+                await self._broker.stop()
             await self.client.close()
 
     async def _drain(self) -> None:

@@ -43,9 +43,7 @@ type Obtain = Callable[[], Awaitable[None]]
 class RenewalBus(Protocol):
     """What renewal needs of the bus."""
 
-    async def request[T](
-        self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0
-    ) -> T: ...
+    async def request[T](self, subject: str, message: msgspec.Struct, reply: type[T], *, timeout: float = 5.0) -> T: ...
 
     async def rotate(self, context: ssl.SSLContext) -> None: ...
 
@@ -234,7 +232,7 @@ class Renewer:
             lifetime: timedelta = self._identity.not_after - self._identity.not_before
         except UnusableIdentity:
             lifetime = timedelta(minutes=1)
-        share = min(1 / 60 * 2**min(failures, 5), 1 / 6) * lifetime.total_seconds() / 3
+        share = min(1 / 60 * 2 ** min(failures, 5), 1 / 6) * lifetime.total_seconds() / 3
         return min(60.0, max(0.1, share)) * random.uniform(0.75, 1.25)  # noqa: S311
 
 

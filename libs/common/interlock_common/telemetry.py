@@ -199,6 +199,8 @@ def _configure_logs(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    # The bus client keeps half-closed connections open, which asyncio warns about each time one over TLS ends.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def _named(service: str) -> Any:

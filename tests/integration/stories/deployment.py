@@ -5,10 +5,7 @@ nats-server of the environment and SQLite take their place, and the header of th
 """
 
 import os
-import subprocess
-import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +23,7 @@ from interlock_cli.environment import Placement, child_environment
 from interlock_cli.ports import choose_free
 from interlock_cli.state import State
 from interlock_common.nats_server import nats_server_binary
+from stories.processes import Executed, Forked, Process, module
 
 ROOT = Path(__file__).parents[3]
 NATS_IMAGE = os.environ.get("NATS_IMAGE", "nats:2.15-alpine")
@@ -76,8 +74,8 @@ class Deployment:
     containers: bool
     extra: Mapping[str, str] = field(default_factory=dict[str, str])
     gateways: int = 1
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
-    _bus: "subprocess.Popen[bytes] | DockerContainer | None" = None
+    processes: dict[str, Process] = field(default_factory=dict[str, Process])
+    _bus: Executed | DockerContainer | None = None
     _postgres: PostgresContainer | None = None
 
     def __post_init__(self) -> None:
@@ -99,7 +97,6 @@ class Deployment:
             self._postgres.start()
             for name in WITH_DATABASE:
                 self._postgres.exec(["createdb", "-U", "interlock", name])
-        self._migrate()
         self.start_process("certs", "certs")
         wait_for(lambda: self.healthy("certs"), "a healthy certs")
         self.start_bus()
@@ -114,29 +111,19 @@ class Deployment:
         for process in reversed(self.processes.values()):
             process.terminate()
         for process in self.processes.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
+            if not process.wait(15):
                 process.kill()
                 process.wait(5)
         self.stop_bus()
         if self._postgres is not None:
             self._postgres.stop()
 
-    def _migrate(self) -> None:
-        steps = [
-            subprocess.Popen([sys.executable, "-m", MODULES[name], "migrate"], env=self._environment(name, name))
-            for name in WITH_DATABASE
-        ]
-        if any([step.wait(60) for step in steps]):
-            raise RuntimeError("a migration failed")
-
     def start_process(self, service: str, instance: str) -> None:
-        log = self.state.log(instance).open("ab")
-        self.processes[instance] = subprocess.Popen(
-            [sys.executable, "-m", MODULES[service]], env=self._environment(service, instance), stdout=log, stderr=log
-        )
-        log.close()
+        environment, log = self._environment(service, instance), self.state.log(instance)
+        if service == "gateway":
+            self.processes[instance] = module(MODULES[service], environment, log)
+        else:
+            self.processes[instance] = Forked(MODULES[service], environment, log, migrate=service in WITH_DATABASE)
 
     def kill(self, instance: str) -> None:
         """End a process as a power cut would."""
@@ -148,9 +135,8 @@ class Deployment:
         config = render_bus_config(self.placement)
         if not self.containers:
             self.state.nats_config.write_text(config)
-            self._bus = subprocess.Popen(
-                [nats_server_binary(), "-c", str(self.state.nats_config), "-l", str(self.state.log("bus"))]
-            )
+            command = [nats_server_binary(), "-c", str(self.state.nats_config)]
+            self._bus = Executed(command, os.environ, self.state.log("bus"))
             return
         port, store = self.ports["bus"], str(self.state.jetstream)
         self.state.nats_config.write_text(config.replace(f"127.0.0.1:{port}", f"0.0.0.0:{port}"))
@@ -160,7 +146,7 @@ class Deployment:
         self._bus = container.with_command(f"-c {self.state.nats_config}").start()
 
     def stop_bus(self) -> None:
-        if isinstance(self._bus, subprocess.Popen):
+        if isinstance(self._bus, Executed):
             self._bus.kill()
             self._bus.wait(5)
         elif self._bus is not None:
@@ -201,7 +187,7 @@ class Deployment:
             return client.post("/gateways", json={"name": name, "url": url}).raise_for_status().json()
 
     def _ready(self, instance: str) -> bool:
-        if (code := self.processes[instance].poll()) is not None:
+        if (code := self.processes[instance].exit_code()) is not None:
             last = self.state.log(instance).read_text()[-2000:]
             raise RuntimeError(f"{instance} ended with {code}: {last}")
         return answers_200(f"http://127.0.0.1:{self.ports[instance]}/ready")

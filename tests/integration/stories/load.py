@@ -15,8 +15,8 @@ def modern_call(tool: str, arguments: dict[str, object], request_id: int) -> tup
     """Headers and body of a stateless ``tools/call``."""
     headers = {"MCP-Protocol-Version": VERSION, "Mcp-Method": "tools/call", "Mcp-Name": tool,
                "Accept": "application/json, text/event-stream"}  # fmt: skip
-    meta = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
-    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    meta: dict[str, object] = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
+    params: dict[str, object] = {"name": tool, "arguments": arguments, "_meta": meta}
     return headers, {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
 
 
