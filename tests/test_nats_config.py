@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from interlock_common.messages.access import render_accounts, spiffe_id
-from interlock_common.testing.bus import nats_server_binary
+from interlock_common.nats_server import nats_server_binary
 from interlock_common.testing.pki import ScratchAuthority
 
 TRUST_DOMAIN = "interlock.local"
