@@ -209,6 +209,7 @@ class _Link:
     def __init__(self, bus: Bus, context: ssl.SSLContext) -> None:
         self.leases = 0
         self._served = 0
+        self._retired = False
         self.client: Client
         self.jetstream: JetStreamContext
         self._bus = bus
@@ -247,18 +248,21 @@ class _Link:
 
     async def retire(self) -> None:
         """Take no new messages, wait for what runs and for replies that are due, then close."""
+        self._retired = True
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 if self.client.is_connected:
                     await self._drain()
+                    await self.client.flush()
         except TimeoutError:
             _log.warning("bus connection closed with work still running", seconds=_DRAIN_SECONDS, leases=self.leases)
         except NatsError as error:
             _log.warning("bus connection could not be drained", error=type(error).__name__)
         finally:
-            with contextlib.suppress(NatsError):  # it drains, which a connection that is gone cannot
-                await self._broker.stop()
             await self.client.close()
+            # Stops FastStream's tasks; its own draining would wait for pull subscriptions that nobody reads any more.
+            with contextlib.suppress(NatsError):
+                await self._broker.stop()
 
     async def _drain(self) -> None:
         subscribers: list[Any] = list(self._broker.subscribers)
@@ -291,6 +295,8 @@ class _Link:
             _log.warning("bus error", error=text or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
+        if self._retired:
+            return
         _log.warning("disconnected from the bus")
         # Whoever waits for a reply on a connection that is gone would wait out the whole deadline.
         waiting: dict[str, asyncio.Future[Any]] = self.client._resp_map  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]

@@ -2,6 +2,7 @@ import asyncio
 
 import msgspec
 import pytest
+
 from interlock_common import kv
 from interlock_common.audit_log import AuditLog
 from interlock_common.errors import NotFound, Unavailable

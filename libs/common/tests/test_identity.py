@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from interlock_common.identity import Identity
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.pki import ScratchAuthority

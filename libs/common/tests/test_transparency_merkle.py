@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymerkle import InmemoryTree  # pyright: ignore[reportMissingTypeStubs] - it has none
+
 from interlock_common.transparency.merkle import (
     EMPTY_ROOT,
     Frontier,
@@ -17,7 +19,6 @@ from interlock_common.transparency.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from pymerkle import InmemoryTree  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 # The eight leaves that certificate transparency's own tests use, with the roots of the trees of 1 to 8 of them.
 LEAVES = [bytes.fromhex(leaf) for leaf in (

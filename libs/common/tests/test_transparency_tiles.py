@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from interlock_common.transparency.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of
 from interlock_common.transparency.tiles import (
     Tile,
