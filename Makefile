@@ -26,8 +26,8 @@ demo: | $(UV) ## see it work: real tool calls through all five services, in a sc
 up: | $(UV) ## run the whole gateway on this machine; Ctrl-C stops it, the state stays
 	@$(RUN) interlock up
 
-test: | $(UV) ## unit tests and the integration stories that need no Docker
-	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker"
+test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/auth for a part
+	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker" $(TESTS)
 
 integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
 	@docker version >/dev/null || { echo "error: no Docker engine answers; make test needs none" >&2; exit 1; }
