@@ -14,13 +14,14 @@ _TOOL = {
     "description": "Return the text it was given.",
     "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
 }
-_DISCOVER = {
+_DISCOVER: dict[str, Any] = {
     "resultType": "complete",
     "supportedVersions": ["2026-07-28"],
     "capabilities": {"tools": {}},
     "ttlMs": 60_000,
     "cacheScope": "public",
 }
+_LIST = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public", "tools": [_TOOL]}
 _NOT_FOUND = {"code": -32601, "message": "unknown method"}
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
@@ -34,7 +35,9 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
             text = message["params"]["arguments"].get("text", "")
             return base | {"result": {"resultType": "complete", "content": [{"type": "text", "text": text}]}}
         case "tools/list":
-            return base | {"result": {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public", "tools": [_TOOL]}}
+            return base | {
+                "result": {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public", "tools": [_TOOL]}
+            }
         case "server/discover":
             return base | {"result": _DISCOVER}
         case _:
