@@ -5,18 +5,22 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 VERSION = "2026-07-28"
 
 
-def modern_call(tool: str, arguments: dict[str, object], request_id: int) -> tuple[dict[str, str], dict[str, object]]:
+def modern_call(tool: str, arguments: dict[str, object], request_id: int) -> tuple[dict[str, str], dict[str, Any]]:
     """Headers and body of a stateless ``tools/call``."""
     headers = {"MCP-Protocol-Version": VERSION, "Mcp-Method": "tools/call", "Mcp-Name": tool,
                "Accept": "application/json, text/event-stream"}  # fmt: skip
-    meta: dict[str, object] = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
-    params: dict[str, object] = {"name": tool, "arguments": arguments, "_meta": meta}
+    meta: dict[str, Any] = {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params: dict[str, Any] = {"name": tool, "arguments": arguments, "_meta": meta}
     return headers, {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
 
 

@@ -1,0 +1,84 @@
+"""A token is revoked: what is open ends, what comes is refused, on every edge."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import httpx
+
+from interlock_common.testing.waiting import until
+from stories.load import modern_call
+from stories.stage import Stage
+
+HANDSHAKE = {"Accept": "application/json, text/event-stream"}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "story", "version": "1"}},
+}
+
+
+def new_token(stage: Stage) -> tuple[str, str]:
+    """Id and text of a fresh token of the administrator."""
+    with stage.deployment.rest(stage.token) as client:
+        issued = client.post("/tokens", json={"name": "story", "lifetime": 600}).raise_for_status().json()
+    return issued["id"], issued["token"]
+
+
+def revoke(stage: Stage, token_id: str) -> None:
+    with stage.deployment.rest(stage.token) as client:
+        client.delete(f"/tokens/{token_id}").raise_for_status()
+
+
+async def test_a_revoked_token_ends_its_open_streams(stage: Stage) -> None:
+    token_id, token = new_token(stage)
+    headers = HANDSHAKE | {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(headers=headers, timeout=20) as http:
+        opened = await http.post(stage.mcp, json=INITIALIZE)
+        session = {"Mcp-Session-Id": opened.raise_for_status().headers["mcp-session-id"]}
+        async with http.stream("GET", stage.mcp, headers=session) as stream:
+            assert stream.status_code == 200
+            lines = stream.aiter_lines()
+            assert await anext(lines) == ": open"
+            await asyncio.to_thread(revoke, stage, token_id)
+            async with asyncio.timeout(5):
+                assert [line async for line in lines if line] == []
+        refused = await http.get(stage.mcp, headers=session)
+    assert refused.status_code == 401
+    assert refused.json()["error"]["data"]["code"] == "token_revoked"
+
+
+async def test_a_revoked_token_ends_its_running_calls(stage: Stage) -> None:
+    token_id, token = new_token(stage)
+    call_headers, body = modern_call("notes-count_slowly", {"n": 200, "seconds": 20}, 7)
+    body["params"]["_meta"]["progressToken"] = "p"
+    async with (
+        httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as http,
+        http.stream("POST", stage.mcp, headers=call_headers, json=body) as stream,
+    ):
+        lines = stream.aiter_lines()
+        async with asyncio.timeout(10):
+            first = json.loads(await anext(_data(lines)))
+        assert first["method"] == "notifications/progress", "progress arrives while the call still runs"
+        record_id = stream.headers["interlock-audit"]
+        await asyncio.to_thread(revoke, stage, token_id)
+        async with asyncio.timeout(5):
+            last = [json.loads(line) async for line in _data(lines)][-1]
+    assert last["id"] == 7
+    assert last["error"]["data"]["code"] == "token_revoked"
+
+    def outcome() -> str | None:
+        with stage.deployment.rest(stage.token) as client:
+            page = client.get("/audit/records", params={"kind": "call.outcome", "limit": 50}).json()["records"]
+        leaves = [json.loads(record["leaf"]) for record in page]
+        return next((leaf["outcome"] for leaf in leaves if leaf["intent"] == record_id), None)
+
+    await until(lambda: outcome() is not None, 15)
+    assert outcome() == "revoked"
+
+
+async def _data(lines: AsyncIterator[str]) -> AsyncGenerator[str]:
+    async for line in lines:
+        if line.startswith("data: "):
+            yield line.removeprefix("data: ")
