@@ -66,6 +66,7 @@ class Bus:
         self._identity = identity
         self._link: _Link | None = None
         self._listeners: list[Listener] = []
+        self._loss_listeners: list[Callable[[], None]] = []
         self._rotation = asyncio.Lock()
 
     def endpoint[Req](
@@ -97,6 +98,10 @@ class Bus:
     def on_connected(self, listener: Listener) -> None:
         """Call ``listener`` after each later (re)connection and rotation: what was subscribed is to be renewed."""
         self._listeners.append(listener)
+
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the connection is lost: from then on nothing that was subscribed arrives."""
+        self._loss_listeners.append(listener)
 
     @property
     def connected(self) -> bool:
@@ -149,7 +154,10 @@ class Bus:
         answers the subject or the bus is away, DeadlineExceeded when the time is over.
         """
         attributes = {telemetry.MESSAGING_SYSTEM: "nats", telemetry.MESSAGING_DESTINATION: subject}
-        with telemetry.span(f"request {subject}", SpanKind.CLIENT, attributes=attributes):
+        with (
+            telemetry.timed(telemetry.BUS_REQUEST_DURATION, attributes),
+            telemetry.span(f"request {subject}", SpanKind.CLIENT, attributes=attributes),
+        ):
             headers = telemetry.inject({TIMEOUT_HEADER: f"{timeout:g}"})
             body = await self.request_raw(subject, msgspec.json.encode(message), headers, timeout)
         return msgspec.json.decode(body, type=reply)
@@ -197,6 +205,12 @@ class Bus:
     async def _connected(self) -> None:
         for listener in self._listeners:
             await listener()
+
+    def lost(self, link: "_Link") -> None:
+        """Called by a link whose connection is gone."""
+        if link is self._link:
+            for listener in self._loss_listeners:
+                listener()
 
     def reconnected(self, link: "_Link") -> Awaitable[None] | None:
         """Called by a link whose connection came back; links that are being replaced do not count."""
@@ -298,6 +312,7 @@ class _Link:
         if self._retired:
             return
         _log.warning("disconnected from the bus")
+        self._bus.lost(self)
         # Whoever waits for a reply on a connection that is gone would wait out the whole deadline.
         waiting: dict[str, asyncio.Future[Any]] = self.client._resp_map  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
         for reply in list(waiting.values()):

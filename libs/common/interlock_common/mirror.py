@@ -35,6 +35,7 @@ class Mirror[T]:
     def __init__(self, bus: Bus, bucket: Bucket, kind: type[T] | UnionType, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.bucket = bucket
         self.complete = False
+        self.stale_since: float | None = None
         self.revision = 0
         self._bus = bus
         self._clock = clock
@@ -65,6 +66,7 @@ class Mirror[T]:
     async def start(self) -> None:
         """Begin to read; returns at once, ``wait_complete`` waits."""
         self._bus.on_connected(self._restart)
+        self._bus.on_lost(self._lost)
         await self._restart()
 
     async def wait_complete(self, timeout: float | None = 10.0) -> None:
@@ -77,6 +79,10 @@ class Mirror[T]:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._sync is not None:
             await self._sync.close()
+
+    def _lost(self) -> None:
+        if self.stale_since is None:
+            self.stale_since = self._clock.monotonic()
 
     async def _restart(self) -> None:
         if self._task is not None:
@@ -102,7 +108,7 @@ class Mirror[T]:
 
     def _swap(self, items: dict[str, T]) -> None:
         before, self._items = self._items, items
-        self.complete = True
+        self.complete, self.stale_since = True, None
         self._ready.set()
         for key in before.keys() - items.keys():
             self._tell(key, None)

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -37,10 +38,15 @@ ERROR_TYPE = "error.type"
 UPSTREAM = "interlock.upstream"
 RECORD_ID = "interlock.audit.record_id"
 
-# Metrics
-CALLS = "interlock.tool_calls"
-CALL_DURATION = "mcp.server.operation.duration"
-BUS_REQUEST_DURATION = "messaging.client.operation.duration"
+# Metrics (durations in seconds); they measure nothing until a provider is set
+_METER = metrics.get_meter("interlock")
+CALL_DURATION = _METER.create_histogram(
+    "mcp.server.operation.duration", unit="s", description="MCP requests as the gateway answers them"
+)
+BUS_REQUEST_DURATION = _METER.create_histogram(
+    "messaging.client.operation.duration", unit="s", description="requests to other services over the bus"
+)
+OUTCOME = "interlock.outcome"
 
 _SECRET_KEY = re.compile(r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")
@@ -83,6 +89,20 @@ def shutdown() -> None:
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         if isinstance(provider, TracerProvider | MeterProvider):
             provider.shutdown()
+
+
+@contextmanager
+def timed(histogram: metrics.Histogram, attributes: Mapping[str, Any]) -> Generator[None]:
+    """Record how long the block takes, with the class of the error that ended it, if one did."""
+    began = time.perf_counter()
+    failed: dict[str, Any] = {}
+    try:
+        yield
+    except BaseException as error:
+        failed[ERROR_TYPE] = type(error).__name__
+        raise
+    finally:
+        histogram.record(time.perf_counter() - began, {**attributes, **failed})
 
 
 def tracer() -> trace.Tracer:

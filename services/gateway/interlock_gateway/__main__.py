@@ -4,7 +4,6 @@ import sys
 
 from interlock_common.errors import ConfigurationError
 from interlock_common.runtime import CONFIGURATION_EXIT, run_process
-
 from interlock_gateway.app import serve
 from interlock_gateway.config import Settings
 

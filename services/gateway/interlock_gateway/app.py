@@ -4,6 +4,8 @@ import secrets
 import socket
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from interlock_common import kv
 from interlock_common.messages import resources
 from interlock_common.messages.auth import Principal, Revocation, SigningKey
@@ -13,8 +15,6 @@ from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import Binding
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
-from starlette.requests import Request
-
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.config import Settings
 from interlock_gateway.hooks import Hooks
@@ -123,7 +123,10 @@ class Edge:
         settings, service = self._settings, self._service
         key = settings.audit_digest_key
         recorder = Recorder(
-            service.audit, service.clock, key.get_secret_value().encode() if key else secrets.token_bytes(32)
+            service.audit,
+            service.clock,
+            key.get_secret_value().encode() if key else secrets.token_bytes(32),
+            lambda: self._mirrors.revocations.revision,
         )
         hooks = Hooks(service.bus, self._mirrors.bindings)
         return McpEndpoint(

@@ -11,10 +11,10 @@ from typing import Any
 
 import jwt
 import msgspec
+
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
 from interlock_common.messages.common import Actor
-
 from interlock_gateway.errors import TokenExpired, TokenMalformed, TokenMissing, TokenRejected, TokenRevoked
 
 _MAX_TOKEN_BYTES = 8192

@@ -1,7 +1,8 @@
 """Settings of the edge."""
 
-from interlock_common.settings import ServiceSettings
 from pydantic import Field, SecretStr
+
+from interlock_common.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):

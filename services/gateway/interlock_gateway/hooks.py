@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import msgspec
+from opentelemetry.trace import SpanKind
+
 from interlock_common import telemetry
 from interlock_common.bus import Bus
 from interlock_common.endpoints import TIMEOUT_HEADER
@@ -10,8 +12,6 @@ from interlock_common.errors import InterlockError
 from interlock_common.messages.plugins import Binding, Hook, HookCall, HookContext, HookVerdict
 from interlock_common.messages.subjects import PLUGINS_HOOK_RUN
 from interlock_common.mirror import Mirror
-from opentelemetry.trace import SpanKind
-
 from interlock_gateway.jsonrpc import DENIED, RpcError
 from interlock_gateway.recording import CallRecord
 

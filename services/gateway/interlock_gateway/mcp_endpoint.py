@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import msgspec
 import structlog
-from interlock_common import telemetry
-from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 
+from interlock_common import telemetry
+from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.handshake import discover_result, initialize_result, negotiate

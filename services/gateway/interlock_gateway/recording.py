@@ -2,22 +2,31 @@
 
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
+from opentelemetry.trace import SpanKind
+
 from interlock_common import telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
-
+from interlock_common.messages.subjects import audit_batch
 from interlock_gateway.authentication import Caller
 from interlock_gateway.routing import Route
 
 _log = structlog.get_logger()
 
 type Outcome = Literal["ok", "tool_error", "denied", "failed", "cancelled", "revoked"]
+
+_PUBLISH_SPAN = f"publish {audit_batch('gateway')}"
+_OUTCOME_ATTRIBUTES: dict[Outcome, dict[str, str]] = {
+    outcome: {telemetry.MCP_METHOD: "tools/call", telemetry.OUTCOME: outcome}
+    for outcome in ("ok", "tool_error", "denied", "failed", "cancelled", "revoked")
+}
 
 
 @dataclass(slots=True)
@@ -34,10 +43,11 @@ class CallRecord:
 class Recorder:
     """Writes the records of one edge; arguments appear only as a digest under the deployment's key."""
 
-    def __init__(self, log: AuditLog, clock: Clock, digest_key: bytes) -> None:
+    def __init__(self, log: AuditLog, clock: Clock, digest_key: bytes, revocation_revision: Callable[[], int]) -> None:
         self._log = log
         self._clock = clock
         self._digest_key = digest_key
+        self._revocation_revision = revocation_revision
 
     async def intent(
         self, caller: Caller, route: Route, arguments: bytes, server_id: str | None, peer: str
@@ -45,7 +55,7 @@ class Recorder:
         """Make the intent durable; raises Unavailable when it could not be, and the call must not leave then."""
         trace_id, span_id = telemetry.current_ids()
         record = CallRecord(self._new_id(), self._clock.monotonic(), trace_id, span_id)
-        await self._log.record(CallIntent(
+        intent = CallIntent(
             id=record.intent,
             at=self._now(),
             principal=caller.principal,
@@ -58,18 +68,23 @@ class Recorder:
             server_id=server_id,
             arguments="hmac-sha256:" + hmac.digest(self._digest_key, arguments, "sha256").hex(),
             peer=peer,
+            revocation_seq=self._revocation_revision(),
             definition=route.tool.digest,
-        ))  # fmt: skip
+        )
+        with telemetry.span(_PUBLISH_SPAN, SpanKind.PRODUCER):
+            await self._log.record(intent)
         return record
 
     def outcome(self, record: CallRecord, outcome: Outcome, *, size: int = 0, reason: str = "") -> None:
         """Record how the call ended; it rides along with the next batch."""
+        seconds = self._clock.monotonic() - record.begun
+        telemetry.CALL_DURATION.record(seconds, _OUTCOME_ATTRIBUTES[outcome])
         self._soon(CallOutcome(
             id=self._new_id(),
             at=self._now(),
             intent=record.intent,
             outcome=outcome,
-            ms=round((self._clock.monotonic() - record.begun) * 1000, 3),
+            ms=round(seconds * 1000, 3),
             bytes=size,
             reason=reason,
             verdicts=record.verdicts,

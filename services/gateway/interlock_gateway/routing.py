@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+
 from interlock_common.errors import NotFound
 from interlock_common.messages.catalog import CatalogItem, Tool, Upstream, VirtualServer, Visibility
-
 from interlock_gateway.authentication import Caller
 
 _encode = msgspec.json.encode

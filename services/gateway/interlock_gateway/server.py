@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from interlock_common.errors import ConfigurationError
 
+from interlock_common.errors import ConfigurationError
 from interlock_gateway.mcp_endpoint import McpEndpoint, Receive, Scope
 from interlock_gateway.reply import Send
 

@@ -3,6 +3,7 @@
 import secrets
 
 import msgspec
+
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
@@ -10,7 +11,6 @@ from interlock_common.errors import NotFound
 from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
-
 from interlock_gateway.authentication import Caller
 
 

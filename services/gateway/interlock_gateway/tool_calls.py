@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+
 from interlock_common import telemetry
 from interlock_common.errors import InterlockError, NotFound
 from interlock_common.messages.plugins import HookContext
-
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
 from interlock_gateway.errors import ScopeMissing, UpstreamMisbehaved

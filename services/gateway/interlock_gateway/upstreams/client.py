@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import aiohttp
 import msgspec
+
 from interlock_common import telemetry
 from interlock_common.messages.catalog import Upstream
-
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.revisions import LEGACY, MODERN, encode_header
