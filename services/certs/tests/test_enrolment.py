@@ -4,6 +4,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,8 @@ async def test_the_listener_shows_its_new_certificate_to_the_next_connection(fro
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=front.trust)
         shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return x509.load_der_x509_certificate(shown).serial_number
 
     async def status(http: aiohttp.ClientSession) -> int:

@@ -102,6 +102,8 @@ class Deployment:
         await writer.start_tls(identity.client_context(), server_hostname="127.0.0.1")
         shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return x509.load_der_x509_certificate(shown).serial_number
 
 
