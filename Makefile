@@ -32,6 +32,7 @@ test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/
 integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
 	@docker version >/dev/null || { echo "error: no Docker engine answers; make test needs none" >&2; exit 1; }
 	@$(PYTEST) tests/integration --ignore tests/integration/compose
+	@$(RUN) python tests/with_postgres.py pytest services -k "postgres"
 
 compose-test: | $(UV) ## build the images, start the compose stack and call a tool through it (needs Docker)
 	@$(PYTEST) tests/integration/compose
