@@ -118,13 +118,16 @@ class AuditLog:
         self._batches += 1
         body = b"\n".join(line for line, _ in batch)
         headers = {"Nats-Msg-Id": f"{self.author}/{self._batches}"}
+        refused = False
         while True:
             try:
                 async with self._bus.lease():
                     await self._bus.js.publish(self._subject, body, timeout=PUBLISH_SECONDS, headers=headers)
                 break
             except (NatsError, JetStreamError, Unavailable, OSError) as error:
-                _log.warning("audit batch not stored yet", error=type(error).__name__, records=len(batch))
+                if not refused:  # said once for each outage, not with every attempt
+                    _log.warning("audit batch not stored yet", error=type(error).__name__, records=len(batch))
+                refused = True
                 await asyncio.sleep(RETRY_SECONDS)
         self._queued_bytes -= len(body) + 1
         for _, stored in batch:

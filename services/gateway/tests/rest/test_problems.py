@@ -102,7 +102,7 @@ async def test_unknown_paths_and_methods_are_problem_documents(client: httpx2.As
 
 
 @pytest.mark.parametrize("known_length", [True, False])
-async def test_a_body_over_the_bound_is_refused(client: httpx2.AsyncClient, known_length: bool) -> None:  # noqa: FBT001
+async def test_a_body_over_the_bound_is_refused(client: httpx2.AsyncClient, known_length: bool) -> None:
     async def pieces() -> AsyncGenerator[bytes]:
         for _ in range(MAX_BODY_BYTES // 65536 + 1):
             yield b" " * 65536
