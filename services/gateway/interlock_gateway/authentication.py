@@ -5,9 +5,8 @@ The algorithm is the one its key is published with, never the one the token name
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 import msgspec
@@ -83,14 +82,20 @@ class Caller:
         )
 
 
+class Lookup[T](Protocol):
+    """A mirror, as far as a decision needs it."""
+
+    def get(self, key: str, /) -> T | None: ...
+
+
 class Authenticator:
     """Turns an ``Authorization`` header into a caller, out of memory."""
 
     def __init__(
         self,
-        keys: Mapping[str, SigningKey] | Any,
-        principals: Mapping[str, Principal] | Any,
-        revocations: Mapping[str, Revocation] | Any,
+        keys: Lookup[SigningKey],
+        principals: Lookup[Principal],
+        revocations: Lookup[Revocation],
         *,
         issuer: str,
         audience: str,
