@@ -2,7 +2,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -43,59 +44,61 @@ class Story:
         await self.until(lambda: self.child.phase is phase)
 
 
-async def started(folder: Path, program: str) -> Story:
+@asynccontextmanager
+async def started(folder: Path, program: str) -> AsyncGenerator[Story]:
     story = Story(folder, program)
     await story.child.start()
-    return story
+    try:
+        yield story
+    finally:
+        await story.child.stop(1)
 
 
 async def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
-    story = await started(tmp_path, FOREVER)
-    await story.child.ready()
-    first = story.child.pid
-    assert first is not None
-    os.kill(first, signal.SIGKILL)
-    await story.until_phase(Phase.RESTARTING)
-    await story.clock.advance(1)
-    await story.until_phase(Phase.READY)
-    assert story.child.pid != first
-    await story.child.stop(5)
-    assert story.child.phase is Phase.STOPPED
+    async with started(tmp_path, FOREVER) as story:
+        await story.child.ready()
+        first = story.child.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await story.clock.until_asleep()
+        story.clock.advance(1)
+        await story.until_phase(Phase.READY)
+        assert story.child.pid != first
+        await story.child.stop(5)
+        assert story.child.phase is Phase.STOPPED
 
 
 async def test_five_quick_deaths_are_enough(tmp_path: Path) -> None:
-    story = await started(tmp_path, "raise SystemExit('the disk is full')")
-    for restarts in range(1, 5):
-        await story.until(lambda count=restarts: story.child.phase is Phase.RESTARTING)
-        await story.clock.advance(5)
-        await story.until(lambda count=restarts: story.child.restarts == count)
-    with pytest.raises(ProcessFailed, match=r"(?s)child does not stay up \(exit code 1\).*the disk is full"):
-        await asyncio.wait_for(story.failed, 10)
-    assert story.child.phase is Phase.FAILED
-    assert story.child.pid is None
+    async with started(tmp_path, "raise SystemExit('the disk is full')") as story:
+        for _ in range(4):
+            await story.clock.until_asleep()
+            story.clock.advance(5)
+        with pytest.raises(ProcessFailed, match=r"(?s)child does not stay up \(exit code 1\).*the disk is full"):
+            await asyncio.wait_for(story.failed, 10)
+        assert story.child.phase is Phase.FAILED
+        assert story.child.pid is None
 
 
 async def test_wrong_settings_are_not_tried_again(tmp_path: Path) -> None:
-    story = await started(tmp_path, "import sys; sys.stderr.write('error: PORT is no number'); sys.exit(2)")
-    with pytest.raises(ProcessFailed, match=r"(?s)exit code 2.*PORT is no number"):
-        await asyncio.wait_for(story.failed, 10)
-    assert story.child.restarts == 0
+    async with started(tmp_path, "import sys; sys.stderr.write('error: PORT is no number'); sys.exit(2)") as story:
+        with pytest.raises(ProcessFailed, match=r"(?s)exit code 2.*PORT is no number"):
+            await asyncio.wait_for(story.failed, 10)
+        assert story.child.restarts == 0
 
 
 async def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    story = await started(tmp_path, STUBBORN)
-    await story.child.ready()
-    pid = story.child.pid
-    assert pid is not None
-    await story.child.stop(0.1)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    async with started(tmp_path, STUBBORN) as story:
+        await story.child.ready()
+        pid = story.child.pid
+        assert pid is not None
+        await story.child.stop(0.1)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_a_child_is_not_in_the_group_that_a_ctrl_c_reaches(tmp_path: Path) -> None:
-    story = await started(tmp_path, FOREVER)
-    await story.child.ready()
-    pid = story.child.pid
-    assert pid is not None
-    assert os.getpgid(pid) == pid
-    await story.child.stop(5)
+    async with started(tmp_path, FOREVER) as story:
+        await story.child.ready()
+        pid = story.child.pid
+        assert pid is not None
+        assert os.getpgid(pid) == pid
