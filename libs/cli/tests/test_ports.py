@@ -34,7 +34,7 @@ def test_a_taken_port_is_refused_with_what_to_do(taken: int) -> None:
 
 def test_an_address_that_is_not_ours_is_refused_as_such() -> None:
     (port,) = ports.choose_free(1)
-    with pytest.raises(PortTaken, match="nothing can listen on 192.0.2.1"):
+    with pytest.raises(PortTaken, match=r"nothing can listen on 192\.0\.2\.1"):
         ports.demand(port, "192.0.2.1")
 
 

@@ -37,7 +37,7 @@ class Story:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - files and processes have no event
                 await asyncio.sleep(0.01)
 
     async def until_phase(self, phase: Phase) -> None:

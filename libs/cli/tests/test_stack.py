@@ -1,0 +1,217 @@
+"""One whole gateway, started as a person would start it; the story reads from top to bottom."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from interlock_cli.ports import choose_free
+from interlock_cli.probing import ask
+from interlock_cli.state import State
+from interlock_common.messages.access import SERVICES
+
+pytestmark = pytest.mark.stack
+COMMAND = str(Path(sysconfig.get_path("scripts")) / "interlock")
+_START_SECONDS, _STOP_SECONDS = 60, 40
+
+
+@dataclass
+class Stage:
+    """The command on one state folder."""
+
+    folder: Path
+    port: int = field(default_factory=lambda: choose_free(1)[0])
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def state(self) -> State:
+        return State(self.folder / "state")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "XDG_CONFIG_HOME": str(self.folder / "config")}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *words], capture_output=True, text=True, timeout=60, check=False, env=self.environment
+        )
+
+    def up(self) -> dict[str, Any]:
+        """Start; the document that a script gets."""
+        self.process = subprocess.Popen(
+            [COMMAND, "up", "--state", self.state.root, "--port", str(self.port), "--json"],
+            stdout=subprocess.PIPE, text=True, env=self.environment,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.send_signal(number)
+        code = self.process.wait(_STOP_SECONDS)
+        self.process.stdout.close()
+        return code
+
+    def accepts(self, token: str) -> bool:
+        return ask(self.port, "GET", "/tools", token=token)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("stack"))
+    yield stage
+    if stage.process is not None and stage.process.poll() is None:
+        stage.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def first(stage: Stage) -> dict[str, Any]:
+    """What the first start said."""
+    return stage.up()
+
+
+def test_the_document_says_how_to_call(stage: Stage, first: dict[str, Any]) -> None:
+    assert first["url"] == f"http://127.0.0.1:{stage.port}"
+    assert stage.process is not None
+    assert first["pid"] == stage.process.pid
+    assert stage.accepts(first["token"])
+
+
+def test_every_process_is_ready(stage: Stage, first: dict[str, Any]) -> None:
+    told = json.loads(stage.run("status", "--state", str(stage.state.root), "--json").stdout)
+    assert told["ready"], told
+    assert told["url"] == first["url"]
+    assert set(told["processes"]) == {"bus", *SERVICES}
+
+
+@pytest.mark.usefixtures("first")
+def test_nobody_else_can_read_a_key_or_a_token(stage: Stage) -> None:
+    root = stage.state.root
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    secret = [path for path in root.rglob("*") if path.name in {"key.pem", "token", "admin-password"}]
+    assert len(secret) > len(SERVICES)
+    assert [path for path in secret if stat.S_IMODE(path.stat().st_mode) != 0o600] == []
+
+
+@pytest.mark.usefixtures("first")
+def test_a_second_stack_in_the_folder_is_refused(stage: Stage) -> None:
+    refused = stage.run("up", "--state", str(stage.state.root), "--port", str(choose_free(1)[0]))
+    assert refused.returncode == 4
+    assert "a stack runs in" in refused.stderr
+
+
+@pytest.mark.usefixtures("first")
+def test_a_taken_port_leaves_nothing_behind(stage: Stage) -> None:
+    refused = stage.run("up", "--state", str(stage.folder / "other"), "--port", str(stage.port))
+    assert refused.returncode == 3
+    assert "--port" in refused.stderr
+    assert not (stage.folder / "other").exists()
+
+
+@pytest.mark.usefixtures("first")
+async def test_the_context_leads_an_operator_to_every_service(stage: Stage) -> None:
+    written = stage.run("nats", "context", "--state", str(stage.state.root))
+    assert written.returncode == 0, written.stderr
+    context = json.loads((stage.folder / "config" / "nats" / "context" / "interlock.json").read_text())
+    tls = ssl.create_default_context(cafile=context["ca"])
+    tls.load_cert_chain(context["cert"], context["key"])
+    client = await nats.connect(context["url"], tls=tls, inbox_prefix=context["inbox_prefix"].encode())
+    try:
+        assert await answering(client) == set(SERVICES)
+        with pytest.raises(TimeoutError):  # an operator looks and changes nothing
+            await client.request("svc.certs.leaf.list", b"{}", timeout=0.3)
+    finally:
+        await client.close()
+
+
+async def answering(client: nats.NATS) -> set[str]:
+    """The services that answer ``$SRV.PING``."""
+    names: set[str] = set()
+    everyone = asyncio.Event()
+
+    async def answered(message: Any) -> None:
+        names.add(json.loads(message.data)["name"])
+        if names >= set(SERVICES):
+            everyone.set()
+
+    inbox = client.new_inbox()
+    await client.subscribe(inbox, cb=answered)
+    await client.publish("$SRV.PING", b"", reply=inbox)
+    async with asyncio.timeout(10):
+        await everyone.wait()
+    return names
+
+
+def test_a_ctrl_c_stops_everything_in_time(stage: Stage, first: dict[str, Any]) -> None:
+    pids = processes_below(first["pid"])
+    assert len(pids) > len(SERVICES)
+    assert stage.end(signal.SIGINT) == 0
+    assert alive(pids) == []
+    assert stage.run("status", "--state", str(stage.state.root)).returncode == 5
+
+
+def test_a_second_start_keeps_everything(stage: Stage, first: dict[str, Any]) -> None:
+    second = stage.up()
+    assert second["url"] == first["url"]
+    assert second["token"] == first["token"]
+    assert stage.accepts(first["token"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_nothing_outlives_a_killed_supervisor(stage: Stage) -> None:
+    assert stage.process is not None
+    pids = processes_below(stage.process.pid)
+    stage.end(signal.SIGKILL)
+    assert eventually(lambda: alive(pids) == []), alive(pids)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", stage.port)) != 0
+
+
+def processes_below(pid: int) -> list[int]:
+    """All processes that descend from ``pid`` (proc(5))."""
+    below: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            below += [child, *processes_below(child)]
+    return below
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that still run; one that has ended and waits for its parent does not."""
+
+    def runs(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return [pid for pid in pids if runs(pid)]
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold within a few seconds."""
+
+    async def wait() -> bool:
+        try:
+            async with asyncio.timeout(10):
+                while not holds():  # noqa: ASYNC110 - processes send no event to those who are not their parents
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
+
+    return asyncio.run(wait())
