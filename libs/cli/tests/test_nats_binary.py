@@ -11,7 +11,10 @@ from interlock_cli.state import State
 async def test_a_machine_without_nats_server_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    def nowhere(_name: str) -> str:
+        return str(tmp_path)
+
+    monkeypatch.setattr(sysconfig, "get_path", nowhere)
     monkeypatch.setenv("PATH", str(tmp_path))
     state = State(tmp_path / "state")
     state.prepare()

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
+from nats.aio.client import Client
 
 from interlock_cli.ports import choose_free
 from interlock_cli.probing import ask
@@ -129,7 +129,8 @@ async def test_the_context_leads_an_operator_to_every_service(stage: Stage) -> N
     context = json.loads((stage.folder / "config" / "nats" / "context" / "interlock.json").read_text())
     tls = ssl.create_default_context(cafile=context["ca"])
     tls.load_cert_chain(context["cert"], context["key"])
-    client = await nats.connect(context["url"], tls=tls, inbox_prefix=context["inbox_prefix"].encode())
+    client = Client()
+    await client.connect(context["url"], tls=tls, inbox_prefix=context["inbox_prefix"].encode())  # pyright: ignore[reportUnknownMemberType] - untyped options
     try:
         assert await answering(client) == set(SERVICES)
         with pytest.raises(TimeoutError):  # an operator looks and changes nothing
@@ -138,7 +139,7 @@ async def test_the_context_leads_an_operator_to_every_service(stage: Stage) -> N
         await client.close()
 
 
-async def answering(client: nats.NATS) -> set[str]:
+async def answering(client: Client) -> set[str]:
     """The services that answer ``$SRV.PING``."""
     names: set[str] = set()
     everyone = asyncio.Event()
@@ -149,7 +150,7 @@ async def answering(client: nats.NATS) -> set[str]:
             everyone.set()
 
     inbox = client.new_inbox()
-    await client.subscribe(inbox, cb=answered)
+    await client.subscribe(inbox, cb=answered)  # pyright: ignore[reportUnknownMemberType] - an untyped future
     await client.publish("$SRV.PING", b"", reply=inbox)
     async with asyncio.timeout(10):
         await everyone.wait()
