@@ -31,6 +31,7 @@ from interlock_common.micro import Microservice
 
 _log = structlog.get_logger()
 _DRAIN_SECONDS = 10.0
+_LATE_SECONDS = 0.05
 _CONNECT_SECONDS = 2
 _RECONNECT_SECONDS = 0.2
 
@@ -253,6 +254,9 @@ class _Link:
 
     async def open(self) -> None:
         bus = self._bus
+        for subscriber in self._broker.subscribers:
+            # FastStream says this only after it has subscribed, and drops what arrives in between.
+            subscriber.running = True
         await self._broker.start()
         self.client = self._broker.connection
         self.jetstream = self.client.jetstream(timeout=5)  # pyright: ignore[reportUnknownMemberType] - untyped **opts
@@ -279,14 +283,20 @@ class _Link:
                 await self._broker.stop()
 
     async def _drain(self) -> None:
-        subscribers: list[Any] = list(self._broker.subscribers)
+        declared: list[Any] = list(self._broker.subscribers)
+        subscribers = [one for one in declared if one.subscription is not None]
+        for subscriber in subscribers:
+            await self.client._send_unsubscribe(subscriber.subscription._id)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        # The server still delivers what it had matched before it took the UNSUB, even behind its PONG; the
+        # client drops what comes for a subscription that it has drained. So: stop, listen a little, then drain.
+        await self.client.flush()
+        await asyncio.sleep(_LATE_SECONDS)
         delivered = 0
         for subscriber in subscribers:
             # FastStream's stop() drops what was delivered and not yet begun: drain first, then let it stop.
-            if subscriber.subscription is not None:
-                await subscriber.subscription.drain()
-                delivered += subscriber.subscription.delivered
-                subscriber.subscription = None
+            await subscriber.subscription.drain()
+            delivered += subscriber.subscription.delivered
+            subscriber.subscription = None
         # A message can be between FastStream's queue and its handler, where neither shows it: so they are counted.
         while self.leases or self._served < delivered or not all(s.lock.empty for s in subscribers):  # noqa: ASYNC110
             await asyncio.sleep(0.002)

@@ -42,6 +42,7 @@ class VerifiedToken:
 
     principal: str
     principal_key: str
+    key: SigningKey
     id: str
     revocation_key: str
     expires_at: int
@@ -127,7 +128,7 @@ class Authenticator:
     def _token(self, raw: bytes) -> VerifiedToken:
         digest = hashlib.sha256(raw).digest()
         token = self._verified.get(digest)
-        if token is None:
+        if token is None or self._keys.get(token.key.kid) != token.key:  # a key that was withdrawn verifies nothing
             token = self._verify(raw)
             self._verified[digest] = token
             if len(self._verified) > _CACHED_TOKENS:
@@ -141,7 +142,7 @@ class Authenticator:
             kid = jwt.get_unverified_header(raw).get("kid")
         except jwt.InvalidTokenError:
             raise TokenMalformed("the token is not a JWT") from None
-        key = self._key(kid)
+        published, key = self._key(kid)
         try:
             payload = jwt.decode(
                 raw,
@@ -162,6 +163,7 @@ class Authenticator:
         return VerifiedToken(
             principal=claims.sub,
             principal_key=principal_key(claims.sub),
+            key=published,
             id=claims.jti,
             revocation_key=revocation_key(claims.jti),
             expires_at=claims.exp,
@@ -169,7 +171,7 @@ class Authenticator:
             scopes=claims.scopes,
         )
 
-    def _key(self, kid: object) -> jwt.PyJWK:
+    def _key(self, kid: object) -> tuple[SigningKey, jwt.PyJWK]:
         published = self._keys.get(kid) if isinstance(kid, str) else None
         if published is None:
             raise TokenRejected("the token is signed by a key that is not ours")
@@ -177,7 +179,7 @@ class Authenticator:
         if known is None or known[0] != published:
             key = jwt.PyJWK(msgspec.json.decode(published.jwk, type=dict[str, Any]), published.algorithm)
             known = self._public_keys[published.kid] = (published, key)
-        return known[1]
+        return known
 
 
 def _caller(token: VerifiedToken, principal: Principal) -> Caller:

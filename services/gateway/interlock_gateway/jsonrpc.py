@@ -76,6 +76,8 @@ _encode = msgspec.json.encode
 def parse(body: bytes) -> Envelope:
     """The envelope of one message; raises RpcError with -32700 or -32600."""
     try:
+        if not body.isascii():
+            body.decode()  # the decoder passes over the text of members that stay raw
         envelope = _envelope.decode(body)
     except msgspec.ValidationError as error:
         raise RpcError(INVALID_REQUEST, f"not a JSON-RPC message: {error}", status=400) from None

@@ -24,24 +24,38 @@ class LiveWork:
         if task is None:  # only a coroutine that runs in a task can be ended
             raise RuntimeError("work on behalf of a token must run in a task")
         tasks = self._tasks[token_id]
+        if task in tasks:  # a part of work that is watched already
+            with self._ending(task):
+                yield
+            return
         tasks.add(task)
         try:
-            yield
-        except asyncio.CancelledError:
-            if task not in self._ended:
-                raise
-            task.uncancel()
-            raise Ended from None
+            with self._ending(task):
+                yield
         finally:
             self._ended.discard(task)
             tasks.discard(task)
             if not tasks:
                 self._tasks.pop(token_id, None)
 
+    @contextmanager
+    def _ending(self, task: asyncio.Task[object]) -> Generator[None]:
+        """Tell a cancellation of ours from anybody else's, who must get theirs even when both come at once."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._ended:
+                raise
+            self._ended.discard(task)
+            if task.uncancel():
+                raise
+            raise Ended from None
+
     def end(self, token_id: str) -> int:
         """End everything that runs on behalf of the token; answers how much there was."""
         tasks = self._tasks.get(token_id, set()).copy()
         for task in tasks:
-            self._ended.add(task)
-            task.cancel("revoked")
+            if task not in self._ended:
+                self._ended.add(task)
+                task.cancel("revoked")
         return len(tasks)

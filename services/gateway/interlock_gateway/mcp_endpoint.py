@@ -6,7 +6,7 @@ A plain ASGI endpoint that speaks both eras on one URL (MCP 2026-07-28 and the r
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,6 +17,7 @@ from interlock_common import telemetry
 from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.errors import ScopeMissing, TokenRevoked
 from interlock_gateway.handshake import discover_result, initialize_result, negotiate
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Envelope, RpcError
 from interlock_gateway.listing import list_tools
@@ -36,6 +37,7 @@ from interlock_gateway.tool_calls import ToolCall, ToolCalls
 
 _log = structlog.get_logger()
 _ACCEPTED = 202
+_MAX_NAME = 128
 _ALLOW = ((b"allow", b"GET, POST, DELETE"),)
 
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -92,16 +94,18 @@ class McpEndpoint:
 
     async def _serve(self, request: _Request) -> None:
         self._check_origin(request)
-        request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
-        verb = request.scope["method"]
-        if verb == "POST":
-            await self._post(request, request.caller)
-        elif verb == "GET":
-            await self._get(request, request.caller)
-        elif verb == "DELETE":
-            await self._delete(request, request.caller)
-        else:
-            await request.reply.json(b"", status=405, headers=_ALLOW)
+        caller = request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
+        # From the very moment of the check on: a revocation must find whatever it let in.
+        with self.tool_calls.live.on_behalf_of(caller.token_id):
+            match request.scope["method"]:
+                case "POST":
+                    await self._post(request, caller)
+                case "GET":
+                    await self._get(request, caller)
+                case "DELETE":
+                    await self._delete(request, caller)
+                case _:
+                    await request.reply.json(b"", status=405, headers=_ALLOW)
 
     async def _post(self, request: _Request, caller: Caller) -> None:
         envelope = jsonrpc.parse(await _read_body(request, self.max_body))
@@ -142,7 +146,7 @@ class McpEndpoint:
             case "ping":
                 await request.reply.json(jsonrpc.answer(request.request_id, b'{"resultType":"complete"}'))
             case _:
-                raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method}", status=404)
+                raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:_MAX_NAME]}", status=404)
 
     async def _legacy(
         self,
@@ -164,7 +168,7 @@ class McpEndpoint:
             case "ping":
                 await request.reply.json(jsonrpc.answer(request.request_id, b"{}"))
             case _:
-                raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method}")
+                raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:_MAX_NAME]}")
 
     async def _initialize(self, request: _Request, caller: Caller, envelope: Envelope) -> None:
         version, capabilities = negotiate(envelope.params)
@@ -226,8 +230,7 @@ class McpEndpoint:
             await request.reply.json(b"", status=405, headers=((b"allow", b"POST"),))
             return
         session = await self._session(request, caller)
-        with self.tool_calls.live.on_behalf_of(caller.token_id):
-            await self.streams.serve(request.reply, request.receive, self.sessions.watch(session))
+        await self.streams.serve(request.reply, request.receive, self.sessions.watch(session))
 
     async def _delete(self, request: _Request, caller: Caller) -> None:
         await self.sessions.end(await self._session(request, caller))
@@ -260,22 +263,23 @@ class McpEndpoint:
 
     async def _end(self, request: _Request) -> None:
         """The token was revoked meanwhile: say so where that is still possible, and close."""
-        error = RpcError(INTERNAL_ERROR, "the token has been revoked", status=401, data={"code": "token_revoked"})
         if request.reply.streaming and request.scope["method"] == "GET":
             await request.reply.end_stream()
         else:
-            await self._refuse(request, error)
+            cause = TokenRevoked("the token has been revoked")
+            await self._refuse(request, _as_rpc(cause), cause)
 
     def _challenge(self, request: _Request, cause: InterlockError | None) -> tuple[tuple[bytes, bytes], ...]:
         """``WWW-Authenticate`` (RFC 6750, section 3; RFC 9728, section 5.1) where a credential is what lacks."""
-        if not isinstance(cause, Unauthenticated | PermissionDenied):
+        if not isinstance(cause, Unauthenticated | ScopeMissing):
             return ()
         base = self.public_url or f"http://{request.headers.get(b'host', b'').decode('latin-1')}"
         metadata = f'resource_metadata="{base}/.well-known/oauth-protected-resource{request.scope["path"]}"'
         if isinstance(cause, Unauthenticated):
             error = "" if cause.code == "token_missing" else ', error="invalid_token"'
         else:
-            error = f', error="insufficient_scope", scope="{cause.fields.get("scope", "")}"'
+            scope = f', scope="{cause.fields["scope"]}"' if "scope" in cause.fields else ""
+            error = f', error="insufficient_scope"{scope}'
         return ((b"www-authenticate", f"Bearer {metadata}{error}".encode()),)
 
 
@@ -283,17 +287,17 @@ async def _read_body(request: _Request, limit: int) -> bytes:
     declared = request.headers.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"the body is over {limit} bytes")
-    message = await request.receive()
-    body = cast("bytes", message.get("body", b""))
-    if not message.get("more_body"):
-        return body
-    parts = bytearray(body)
-    while message.get("more_body"):
+    body = bytearray()
+    more = True
+    while more:
         message = await request.receive()
-        parts += message.get("body", b"")
-        if len(parts) > limit:
+        if message["type"] == "http.disconnect":
+            raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
             raise TooLarge(f"the body is over {limit} bytes")
-    return bytes(parts)
+    return bytes(body)
 
 
 def _carrier(headers: dict[bytes, bytes], meta: dict[str, msgspec.Raw]) -> dict[str, str]:

@@ -20,6 +20,9 @@ from interlock_gateway.routing import Route
 
 _log = structlog.get_logger()
 
+_MAX_TEXT = 256
+"""Characters of what a caller wrote that a refusal repeats: nobody fills the record with a body."""
+
 type Outcome = Literal["ok", "tool_error", "denied", "failed", "cancelled", "revoked"]
 
 _PUBLISH_SPAN = f"publish {audit_batch('gateway')}"
@@ -98,10 +101,10 @@ class Recorder:
         self._soon(Refusal(
             id=self._new_id(),
             at=self._now(),
-            reason=reason,
+            reason=reason[:_MAX_TEXT],
             status=status,
-            method=method,
-            target=target,
+            method=method[:_MAX_TEXT],
+            target=target[:_MAX_TEXT],
             principal=caller.principal if caller else "",
             token_id=caller.token_id if caller else None,
             peer=peer,

@@ -45,9 +45,8 @@ def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: boo
         added["resultType"] = "complete"
     if isinstance(seen.meta, msgspec.Raw):
         members = _members.decode(result)
-        members["_meta"] = msgspec.Raw(
-            _encode(_members.decode(seen.meta) | {RECORD_META: msgspec.Raw(_encode(record_id))})
-        )
+        own = _members.decode(seen.meta) if seen.meta[:1] == b"{" else {}
+        members["_meta"] = msgspec.Raw(_encode(own | {RECORD_META: msgspec.Raw(_encode(record_id))}))
         result = _encode(members)
     else:
         added["_meta"] = {RECORD_META: record_id}

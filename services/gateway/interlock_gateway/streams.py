@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
+
 from interlock_gateway.reply import Reply
 from interlock_gateway.sessions import SessionEnd
 
+_log = structlog.get_logger()
 KEEP_ALIVE_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
 _MAX_WAITING = 64
+_SEND_SECONDS = 30.0
 TOOLS_CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 
 
@@ -32,25 +36,35 @@ class Streams:
         gone = asyncio.create_task(_disconnected(receive))
         try:
             await reply.open_stream()
-            await reply.comment(b"open")
+            await _sent(reply.comment(b"open"))
             await self._pump(reply, queue, gone, end)
+            await _sent(reply.end_stream())
+        except TimeoutError:
+            _log.warning("stream dropped: its reader takes nothing", seconds=_SEND_SECONDS)
         finally:
             gone.cancel()
             self._queues.discard(queue)
-        await reply.end_stream()
 
     async def _pump(self, reply: Reply, queue: asyncio.Queue[bytes], gone: asyncio.Task[None], end: SessionEnd) -> None:
         quiet = 0.0
         while not gone.done() and not end.reached():
             try:
                 async with asyncio.timeout(_CHECK_SECONDS):
-                    await reply.event(await queue.get())
-                    quiet = 0.0
+                    message = await queue.get()
             except TimeoutError:
                 quiet += _CHECK_SECONDS
                 if quiet >= KEEP_ALIVE_SECONDS:
-                    await reply.comment(b"keep-alive")
+                    await _sent(reply.comment(b"keep-alive"))
                     quiet = 0.0
+            else:
+                await _sent(reply.event(message))
+                quiet = 0.0
+
+
+async def _sent(sending: Awaitable[None]) -> None:
+    """Wait for a reader to take something; raises TimeoutError when it has not for too long."""
+    async with asyncio.timeout(_SEND_SECONDS):
+        await sending
 
 
 async def _disconnected(receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:

@@ -116,9 +116,11 @@ class ToolCalls:
             if envelope.method is not None:
                 await reply.event(message)
                 continue
-            if isinstance(envelope.error, msgspec.Raw):
+            if isinstance(envelope.error, msgspec.Raw) and envelope.error != b"null":
                 return Result(jsonrpc.failure(call.request_id, envelope.error), is_error=True)
-            result = bytes(envelope.result) if isinstance(envelope.result, msgspec.Raw) else b"{}"
+            if not isinstance(envelope.result, msgspec.Raw):
+                break
+            result = bytes(envelope.result)
             if binding is not None:
                 result = await self.hooks.run(binding, _hook_context(call, route), result, record)
             return finish(result, call.request_id, record.intent, modern=call.modern)
@@ -132,7 +134,7 @@ def offer_for(catalog: Catalog, caller: Caller, server_id: str | None) -> Offer:
     offer = catalog.offer(server_id)
     server = offer.server
     if server is not None and not visible(caller, server.visibility, server.team, server.owner):
-        raise NotFound("no such server")
+        raise NotFound("no such server", server=server_id)  # word for word as if it did not exist
     return offer
 
 

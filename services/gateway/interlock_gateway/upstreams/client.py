@@ -76,19 +76,20 @@ class UpstreamClient:
         Raises UpstreamUnreachable and UpstreamMisbehaved, which name the upstream.
         """
         try:
-            async for message in self._attempt(request):
+            async for message in self._attempt(request, again=True):
                 yield message
         except _SessionLost:
             self._sessions.pop((request.upstream.id, request.session_key), None)
-            async for message in self._attempt(request):
+            async for message in self._attempt(request, again=False):
                 yield message
 
-    async def _attempt(self, request: UpstreamRequest) -> AsyncGenerator[bytes]:
+    async def _attempt(self, request: UpstreamRequest, *, again: bool) -> AsyncGenerator[bytes]:
+        """Send once; raises _SessionLost where the upstream forgot the session, if it may be tried ``again``."""
         body = jsonrpc.request(next(self._ids), request.method, request.params)
         async with self._post(request.upstream, body, await self._headers(request)) as response:
-            self._check_status(request, response)
+            self._check_status(request, response, again=again)
             if response.content_type == "text/event-stream":
-                parser = EventParser(self._max_answer)
+                parser = EventParser(request.upstream.name, self._max_answer)
                 async for chunk in response.content.iter_any():
                     for data in parser.feed(chunk):
                         yield data
@@ -114,12 +115,13 @@ class UpstreamClient:
         key = (upstream.id, session_key)
         session = self._sessions.get(key)
         if session is None:
-            lock = self._opening.setdefault(key, asyncio.Lock())
-            async with lock:
-                session = self._sessions.get(key)
-                if session is None:
-                    session = self._sessions[key] = await self._initialize(upstream)
-            self._opening.pop(key, None)
+            try:
+                async with self._opening.setdefault(key, asyncio.Lock()):
+                    session = self._sessions.get(key)
+                    if session is None:
+                        session = self._sessions[key] = await self._initialize(upstream)
+            finally:
+                self._opening.pop(key, None)
             if len(self._sessions) > _MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return session
@@ -129,7 +131,7 @@ class UpstreamClient:
         body = jsonrpc.request(next(self._ids), "initialize", msgspec.json.encode(params))
         headers = {"Content-Type": "application/json", "Accept": _ACCEPT}
         async with self._post(upstream, body, headers) as response:
-            if not response.ok:
+            if response.status != 200:  # noqa: PLR2004 - nothing else answers initialize
                 raise UpstreamMisbehaved(f"upstream {upstream.name} refused to initialize with HTTP {response.status}")
             session = response.headers.get("Mcp-Session-Id", "")
             await self._read(upstream, response, _INITIALIZE_BYTES)
@@ -153,15 +155,12 @@ class UpstreamClient:
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnreachable(f"upstream {upstream.name} failed: {type(error).__name__}") from None
 
-    def _check_status(self, request: UpstreamRequest, response: aiohttp.ClientResponse) -> None:
-        if response.ok and response.status != 202:  # noqa: PLR2004 - Accepted is no answer to a request
+    def _check_status(self, request: UpstreamRequest, response: aiohttp.ClientResponse, *, again: bool) -> None:
+        if response.status == 200:  # noqa: PLR2004 - Accepted or a redirect is no answer to a request
             return
-        legacy_session = (
-            request.upstream.era == "legacy" and (request.upstream.id, request.session_key) in self._sessions
-        )
-        if legacy_session and response.status in _SESSION_GONE and "Mcp-Session-Id" in response.request_info.headers:
+        if again and response.status in _SESSION_GONE and "Mcp-Session-Id" in response.request_info.headers:
             raise _SessionLost
-        if response.content_type == "application/json" and response.status < 500:  # noqa: PLR2004
+        if response.content_type == "application/json" and 400 <= response.status < 500:  # noqa: PLR2004
             return  # a JSON-RPC error with its HTTP status (2026-07-28, transports)
         raise UpstreamMisbehaved(f"upstream {request.upstream.name} answered HTTP {response.status}")
 
