@@ -4,8 +4,11 @@ A context is a JSON file below ``$XDG_CONFIG_HOME/nats/context`` (natscli, ``nat
 certificate of the identity ``operator``, which may look at everything but sessions and change nothing.
 """
 
+import logging
 import os
 from pathlib import Path
+
+import structlog
 
 from interlock_cli.errors import CommandError, NotRunning, StateUnusable
 from interlock_cli.ports import HOST
@@ -61,6 +64,7 @@ def context_folder() -> Path:
 async def _join(state: State, identity: Identity, url: str) -> None:
     if not state.is_running():
         raise NotRunning(f"the operator has no certificate yet: run `interlock up --state {state.root}` first")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # errors are raised
     try:
         await enrol(identity, url, state.join / OPERATOR, timeout=_ENROL_SECONDS)
     except InterlockError as error:

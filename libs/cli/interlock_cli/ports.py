@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from interlock_cli.errors import PortTaken, StateUnusable
 from interlock_cli.state import State, read_json, write_json
+from interlock_common.ports import choose_free
 
 HOST = "127.0.0.1"
 
@@ -35,18 +36,6 @@ def demand(port: int, host: str = HOST) -> None:
     if error.errno == errno.EADDRINUSE:
         raise PortTaken(f"port {port} on {host} is taken: stop what listens there, or name another with --port")
     raise PortTaken(f"nothing can listen on {host} with port {port}: {error.strerror}")
-
-
-def choose_free(count: int) -> list[int]:
-    """Ports that are free at this moment; held all at once, so that no two are the same."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def reserve(state: State, names: Iterable[str]) -> dict[str, int]:
