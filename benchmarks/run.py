@@ -20,7 +20,7 @@ from load import Measured, Target, measure, resident_mb
 from rich.console import Console
 from rich.table import Table
 
-from interlock_cli.ports import choose_free
+from interlock_common.ports import choose_free
 
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "build" / "bench.json"

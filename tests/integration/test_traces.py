@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import format_span_id, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from interlock_cli.demo.otlp import OtlpReceiver
+from interlock_cli.demo.otlp import OtlpReceiver, SeenSpan
 from interlock_common.testing.waiting import until
 from stories.load import modern_call
 from stories.stage import Stage, set_up
@@ -49,10 +49,15 @@ async def test_trace_spans_every_hop(traced: Stage, receiver: OtlpReceiver) -> N
     record_id = answer.headers["interlock-audit"]
 
     services = {"gateway", "plugins", "audit", "notes"}
-    await until(lambda: services <= {span.service for span in receiver.spans(trace_id)}, 20)
+
+    def call_spans() -> list[SeenSpan]:
+        spans = receiver.spans(trace_id)
+        return [span for span in spans if span.service == "gateway" and span.name.startswith("tools/call")]
+
+    await until(lambda: services <= {span.service for span in receiver.spans(trace_id)} and call_spans() != [], 20)
     await until(lambda: record(traced, record_id) != {}, 20)
     spans = {span.span_id: span for span in receiver.spans(trace_id)}
-    call = next(span for span in spans.values() if span.service == "gateway" and span.name.startswith("tools/call"))
+    (call,) = call_spans()
     assert call.parent_id == client_span, "the gateway's span is a child of the client's"
     assert all(span.parent_id in {*spans, client_span} for span in spans.values()), "no hop lost its parent"
     for service in ("plugins", "audit", "notes"):

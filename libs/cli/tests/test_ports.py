@@ -7,6 +7,7 @@ import pytest
 from interlock_cli import ports
 from interlock_cli.errors import PortTaken
 from interlock_cli.state import State
+from interlock_common.ports import choose_free
 
 
 @pytest.fixture
@@ -33,13 +34,13 @@ def test_a_taken_port_is_refused_with_what_to_do(taken: int) -> None:
 
 
 def test_an_address_that_is_not_ours_is_refused_as_such() -> None:
-    (port,) = ports.choose_free(1)
+    (port,) = choose_free(1)
     with pytest.raises(PortTaken, match=r"nothing can listen on 192\.0\.2\.1"):
         ports.demand(port, "192.0.2.1")
 
 
 def test_free_ports_are_all_different() -> None:
-    assert len(set(ports.choose_free(50))) == 50
+    assert len(set(choose_free(50))) == 50
 
 
 def test_ports_are_kept_from_start_to_start(state: State) -> None:

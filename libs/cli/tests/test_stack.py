@@ -10,7 +10,8 @@ import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from interlock_cli.ports import choose_free
 from interlock_cli.probing import ask
 from interlock_cli.state import State
 from interlock_common.messages.access import SERVICES
+from interlock_common.ports import choose_free
 
 pytestmark = pytest.mark.stack
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "interlock")
@@ -126,35 +127,49 @@ def test_a_taken_port_leaves_nothing_behind(stage: Stage) -> None:
 async def test_the_context_leads_an_operator_to_every_service(stage: Stage) -> None:
     written = stage.run("nats", "context", "--state", str(stage.state.root))
     assert written.returncode == 0, written.stderr
-    context = json.loads((stage.folder / "config" / "nats" / "context" / "interlock.json").read_text())
+    async with operator(stage.folder / "config" / "nats" / "context" / "interlock.json") as client:
+        for verb in ("PING", "INFO", "STATS"):
+            answers = await answering(client, verb)
+            assert {answer["type"] for answer in answers.values()} == {f"io.nats.micro.v1.{verb.lower()}_response"}
+        assert [stream.config.name for stream in await client.jetstream().streams_info()]  # pyright: ignore[reportUnknownMemberType] - untyped options
+        with pytest.raises(TimeoutError):  # an operator looks and changes nothing
+            await client.request("svc.certs.leaf.list", b"{}", timeout=0.3)
+
+
+@asynccontextmanager
+async def operator(file: Path) -> AsyncGenerator[Client]:
+    """Connected with exactly what a context file names."""
+    context = json.loads(file.read_text())  # noqa: ASYNC240 - a small file, in a test
     tls = ssl.create_default_context(cafile=context["ca"])
     tls.load_cert_chain(context["cert"], context["key"])
     client = Client()
     await client.connect(context["url"], tls=tls, inbox_prefix=context["inbox_prefix"].encode())  # pyright: ignore[reportUnknownMemberType] - untyped options
     try:
-        assert await answering(client) == set(SERVICES)
-        with pytest.raises(TimeoutError):  # an operator looks and changes nothing
-            await client.request("svc.certs.leaf.list", b"{}", timeout=0.3)
+        yield client
     finally:
         await client.close()
 
 
-async def answering(client: Client) -> set[str]:
-    """The services that answer ``$SRV.PING``."""
-    names: set[str] = set()
+async def answering(client: Client, verb: str) -> dict[str, Any]:
+    """What each service answers to ``$SRV.<verb>``, asked until all have answered."""
+    found: dict[str, Any] = {}
     everyone = asyncio.Event()
 
     async def answered(message: Any) -> None:
-        names.add(json.loads(message.data)["name"])
-        if names >= set(SERVICES):
+        answer = json.loads(message.data)
+        found[answer["name"]] = answer
+        if found.keys() >= set(SERVICES):
             everyone.set()
 
     inbox = client.new_inbox()
     await client.subscribe(inbox, cb=answered)  # pyright: ignore[reportUnknownMemberType] - an untyped future
-    await client.publish("$SRV.PING", b"", reply=inbox)
     async with asyncio.timeout(10):
-        await everyone.wait()
-    return names
+        while not everyone.is_set():
+            await client.publish(f"$SRV.{verb}", b"", reply=inbox)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(everyone.wait(), 1)
+    assert set(found) == set(SERVICES)
+    return found
 
 
 def test_a_ctrl_c_stops_everything_in_time(stage: Stage, first: dict[str, Any]) -> None:

@@ -46,11 +46,12 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self.health.ready_when("bus", self.bus.problem)
 
-    def background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run ``work`` until the service ends; if it fails, the process ends, so that it is replaced."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._background_done)
         self._tasks.append(task)
+        return task
 
     async def run(self, *, on_connected: Step | None = None, on_ready: Step | None = None) -> None:
         """Connect and serve until a signal ends the process.

@@ -22,10 +22,12 @@ class _FileSource(PydanticBaseSettingsSource):
             return None, field_name, False
         try:
             with Path(path).open(encoding="utf-8") as file:
-                value = file.read(_MAX_SECRET_BYTES)
-        except OSError as error:
-            message = f"{field_name.upper()}_FILE names {path}, which cannot be read: {error.strerror}"
-            raise ConfigurationError(message) from None
+                value = file.read(_MAX_SECRET_BYTES + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigurationError(f"{field_name.upper()}_FILE names {path}, which cannot be read: {reason}") from None
+        if len(value) > _MAX_SECRET_BYTES:
+            raise ConfigurationError(f"{field_name.upper()}_FILE names {path}, which is over {_MAX_SECRET_BYTES} bytes")
         return value.rstrip("\r\n"), field_name, False
 
     def __call__(self) -> dict[str, Any]:

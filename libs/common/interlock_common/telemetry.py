@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -51,6 +51,11 @@ OUTCOME = "interlock.outcome"
 _SECRET_KEY = re.compile(r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
+_ASSIGNED = re.compile(
+    r"""(?i)((?:passw(?:or)?d|secret|api_?key|access_token|refresh_token)\w*["']?\s*[=:]\s*)"""
+    r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"',;&)}]+)"""
+)
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _REDACTED = "[redacted]"
 _propagator = TraceContextTextMapPropagator()
 _ids = RandomIdGenerator()
@@ -175,17 +180,39 @@ def span(
 
 def redact(_logger: object, _method: str, event: Any) -> Any:
     """A structlog processor: no secret reaches a log line, whatever key or text carries it."""
-    return {key: _redacted(key, value) for key, value in event.items()}
+    # What begins with an underscore is between structlog's processors and never printed.
+    return {key: value if key.startswith("_") else _redacted(key, value) for key, value in event.items()}
 
 
 def _redacted(key: str, value: Any) -> Any:
-    if _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool | int | float):
-        return _REDACTED
-    if isinstance(value, str):
-        return _JWT.sub(_REDACTED, _BEARER.sub(rf"\g<1>{_REDACTED}", value))
-    if isinstance(value, Mapping):
-        return {k: _redacted(str(k), v) for k, v in cast("Mapping[str, Any]", value).items()}
-    return value
+    """``value`` as JSON can show it: what is neither text, number nor a collection as its representation."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case _ if _SECRET_KEY.search(key):
+            return _REDACTED
+        case str():
+            return _without_secrets(value)
+        case bytes():
+            return _without_secrets(value.decode("utf-8", "replace"))
+        case Mapping():
+            return {str(k): _redacted(str(k), v) for k, v in cast("Mapping[Any, Any]", value).items()}
+        case list() | tuple() | set() | frozenset():
+            return _redacted_items(list(cast("Iterable[Any]", value)))
+        case _:
+            return _without_secrets(repr(value))
+
+
+def _redacted_items(items: list[Any]) -> list[Any]:
+    if len(items) == 2 and isinstance(items[0], str | bytes):  # noqa: PLR2004 - a header, as lists of pairs carry them
+        name = items[0] if isinstance(items[0], str) else items[0].decode("latin-1")
+        return [name, _redacted(name, items[1])]
+    return [_redacted("", item) for item in items]
+
+
+def _without_secrets(text: str) -> str:
+    text = _JWT.sub(_REDACTED, _BEARER.sub(rf"\g<1>{_REDACTED}", text))
+    return _URL_PASSWORD.sub(rf"\g<1>{_REDACTED}@", _ASSIGNED.sub(rf"\g<1>{_REDACTED}", text))
 
 
 def _trace_ids(_logger: object, _method: str, event: Any) -> Any:

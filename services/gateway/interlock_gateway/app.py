@@ -1,5 +1,6 @@
 """The only wiring of the edge."""
 
+import asyncio
 import secrets
 import socket
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from interlock_gateway.recording import Recorder
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.routing import Catalog
-from interlock_gateway.server import Router, listen, make_server
+from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.streams import TOOLS_CHANGED, Streams
 from interlock_gateway.tool_calls import ToolCalls
@@ -73,6 +74,7 @@ class Edge:
             audience=settings.jwt_audience,
             clock=service.clock,
         )
+        self._serving: asyncio.Task[None] | None = None
         self._live = LiveWork()
         self._streams = Streams()
         self._catalog = Catalog()
@@ -93,8 +95,7 @@ class Edge:
         try:
             await self._service.run(on_connected=self._fill, on_ready=lambda: self._serve(listener))
         finally:
-            self._server.should_exit = True
-            await self._upstreams.stop()
+            await self._finish()
             listener.close()
 
     async def _fill(self) -> None:
@@ -107,7 +108,15 @@ class Edge:
 
     async def _serve(self, listener: socket.socket) -> None:
         self._upstreams.start()
-        self._service.background(self._server.serve(sockets=[listener]), "http server")
+        self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
+
+    async def _finish(self) -> None:
+        """Take no new requests, and let those that run come to their end."""
+        self._streams.close()
+        self._server.should_exit = True
+        if self._serving is not None:
+            await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
+        await self._upstreams.stop()
 
     def _follow(self) -> None:
         mirrors = self._mirrors

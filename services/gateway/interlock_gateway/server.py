@@ -14,7 +14,7 @@ from interlock_gateway.reply import Send
 
 _SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/mcp/?")
 _BACKLOG = 1024
-_GRACE_SECONDS = 10
+GRACE_SECONDS = 10
 _MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -55,7 +55,7 @@ def make_server(app: Any) -> EdgeServer:
         server_header=False,
         proxy_headers=False,  # believed only from trusted proxies, which uvicorn cannot tell
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=_BACKLOG,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     ))  # fmt: skip

@@ -22,6 +22,11 @@ class Streams:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[bytes]] = set()
+        self._closing = False
+
+    def close(self) -> None:
+        """End every stream within a second; their clients reconnect, to another edge."""
+        self._closing = True
 
     def broadcast(self, message: bytes) -> None:
         """Say ``message`` on every stream; one list_changed that waits to be sent is enough."""
@@ -47,7 +52,7 @@ class Streams:
 
     async def _pump(self, reply: Reply, queue: asyncio.Queue[bytes], gone: asyncio.Task[None], end: SessionEnd) -> None:
         quiet = 0.0
-        while not gone.done() and not end.reached():
+        while not (self._closing or gone.done() or end.reached()):
             try:
                 async with asyncio.timeout(_CHECK_SECONDS):
                     message = await queue.get()

@@ -20,9 +20,9 @@ from testcontainers.core.container import DockerContainer
 
 from interlock_cli.bus_config import render_bus_config
 from interlock_cli.environment import Placement, child_environment
-from interlock_cli.ports import choose_free
 from interlock_cli.state import State
 from interlock_common.nats_server import nats_server_binary
+from interlock_common.ports import choose_free
 from stories.processes import Executed, Forked, Process, module
 
 ROOT = Path(__file__).parents[3]

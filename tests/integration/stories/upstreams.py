@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from interlock_cli.ports import choose_free
+from interlock_common.ports import choose_free
 from stories.deployment import ROOT, wait_for
 
 

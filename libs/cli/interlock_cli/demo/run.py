@@ -25,11 +25,12 @@ from interlock_cli.demo.clients import Rest
 from interlock_cli.demo.otlp import OtlpReceiver
 from interlock_cli.demo.scene import ExampleServers, Scene, example_servers
 from interlock_cli.errors import Interrupted
-from interlock_cli.ports import HOST, choose_free
+from interlock_cli.ports import HOST
 from interlock_cli.stack import Options, Stack
 from interlock_cli.state import State
 from interlock_cli.up import ending_signals, running
 from interlock_common.clock import SYSTEM_CLOCK
+from interlock_common.ports import choose_free
 
 _LEAF_LIFETIME = 8  # seconds, so that certificates rotate at 2/3 of it while we look
 _EXPORT_DELAY = 100  # milliseconds

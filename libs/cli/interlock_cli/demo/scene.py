@@ -14,10 +14,10 @@ from interlock_cli.demo.clients import Rest
 from interlock_cli.demo.otlp import OtlpReceiver
 from interlock_cli.environment import Placement
 from interlock_cli.errors import StateUnusable
-from interlock_cli.ports import choose_free
 from interlock_cli.probing import wait_until_listening
 from interlock_cli.processes import Executed, Launch, execute, stop
 from interlock_cli.state import State
+from interlock_common.ports import choose_free
 
 UPSTREAMS: tuple[str, ...] = ("notes", "weather")
 _EXAMPLES = Path(__file__).parents[4] / "examples"

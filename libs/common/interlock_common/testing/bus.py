@@ -1,7 +1,6 @@
 """A real nats-server with mutual TLS and the real permissions, for tests."""
 
 import asyncio
-import socket
 import ssl
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +9,7 @@ from pathlib import Path
 from interlock_common.bus import Bus
 from interlock_common.messages.access import render_accounts, spiffe_id
 from interlock_common.nats_server import nats_server_binary
+from interlock_common.ports import choose_free
 from interlock_common.testing.pki import ScratchAuthority
 
 TRUST_DOMAIN = "interlock.test"
@@ -18,9 +18,7 @@ _START_SECONDS = 10.0
 
 def free_port() -> int:
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return choose_free(1)[0]
 
 
 @dataclass
