@@ -21,6 +21,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
+from interlock_cli.errors import ProcessFailed
 from interlock_cli.lifeline import die_with_parent, show_name
 
 PRELOADED = (
@@ -102,6 +103,10 @@ class Forked:
             self._gate.send_bytes(b"go")
         self._gate.close()
 
+    def give_up(self) -> None:
+        """Let a process that was never released end by itself."""
+        self._gate.close()
+
     async def wait(self) -> int:
         if self._ended is None:
             self._ended = asyncio.create_task(self._watch(), name=f"end of {self._process.name}")
@@ -135,19 +140,30 @@ class Executed:
 
 
 async def fork(launch: Launch) -> Forked:
-    """Fork ``launch.module``; it imports, migrates, and waits to be released."""
+    """Fork ``launch.module``; it imports, migrates, and waits to be released. Raises ProcessFailed."""
+    starting = asyncio.create_task(asyncio.to_thread(_fork, launch), name=f"fork {launch.name}")
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(ProcessFailed):
+            (await starting).give_up()
+        raise
 
-    def start() -> Forked:
-        receiver, sender = _context.Pipe(duplex=False)
-        process = _context.Process(
-            target=_forked, name=launch.name, daemon=False,
-            args=(launch.name, launch.module, dict(launch.environment), str(launch.log), launch.migrate, receiver),
-        )  # fmt: skip
+
+def _fork(launch: Launch) -> Forked:
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(
+        target=_forked, name=launch.name, daemon=False,
+        args=(launch.name, launch.module, dict(launch.environment), str(launch.log), launch.migrate, receiver),
+    )  # fmt: skip
+    try:
         process.start()  # blocks until the fork server has imported everything
+    except (EOFError, ConnectionError):
+        sender.close()
+        raise ProcessFailed(f"{launch.name} could not be started: the fork server ended, as it says above") from None
+    finally:
         receiver.close()
-        return Forked(process, sender)
-
-    return await asyncio.to_thread(start)
+    return Forked(process, sender)
 
 
 async def execute(launch: Launch, *, waiting: bool = False) -> Executed:

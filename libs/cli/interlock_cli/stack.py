@@ -91,10 +91,14 @@ class Stack:
         await certs.start()
         certs.release()
         waiting = asyncio.gather(*(child.start() for child in others))
-        await wait_until_well(self.placement.ports["certs"], "/health")
-        await self._bus.start()
-        await self._bus.ready()
-        await waiting
+        try:
+            await wait_until_well(self.placement.ports["certs"], "/health")
+            await self._bus.start()
+            await self._bus.ready()
+            await waiting
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
         for child in (*others, *self._edges):
             child.release()
         await asyncio.gather(*(child.ready() for child in (certs, *others, *self._edges)))
