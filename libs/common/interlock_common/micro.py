@@ -4,7 +4,7 @@ The client library's own service class subscribes the endpoints itself; ours are
 only the three verbs are answered here, with the figures that the endpoints keep.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,22 +17,30 @@ from interlock_common.endpoints import Endpoint
 _TYPE = "io.nats.micro.v1.{}_response"
 
 
+@dataclass(frozen=True)
+class Presence:
+    """As whom a process is on the bus, and what it answers there; the same over all its links."""
+
+    service: str
+    instance: str
+    version: str
+    description: str
+    url: str
+    started_at: datetime
+    endpoints: list[Endpoint[Any]] = field(default_factory=list[Endpoint[Any]])
+
+
 class Microservice:
     """Answers the three verbs for one connection of one instance."""
 
-    def __init__(
-        self,
-        name: str,
-        instance: str,
-        version: str,
-        description: str,
-        endpoints: Sequence[Endpoint[Any]],
-        started: datetime,
-    ) -> None:
-        self._identity: dict[str, Any] = {"name": name, "id": instance, "version": version, "metadata": {}}
-        self._description = description
-        self._endpoints = endpoints
-        self._started = started
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
+        self._identity: dict[str, Any] = {
+            "name": presence.service,
+            "id": presence.instance,
+            "version": presence.version,
+            "metadata": {},
+        }
 
     async def start(self, connection: Client) -> None:
         verbs = {"PING": self._ping, "INFO": self._info, "STATS": self._stats}
@@ -56,18 +64,21 @@ class Microservice:
                 "queue_group": self._identity["name"],
                 "metadata": {},
             }
-            for e in self._endpoints
+            for e in self._presence.endpoints
         ]
         return {
-            "type": _TYPE.format("info"), **self._identity, "description": self._description, "endpoints": endpoints,
-        }  # fmt: skip
+            "type": _TYPE.format("info"),
+            **self._identity,
+            "description": self._presence.description,
+            "endpoints": endpoints,
+        }
 
     def _stats(self) -> dict[str, Any]:
         return {
             "type": _TYPE.format("stats"),
             **self._identity,
-            "started": self._started.isoformat().replace("+00:00", "Z"),
-            "endpoints": [self._endpoint_stats(endpoint) for endpoint in self._endpoints],
+            "started": self._presence.started_at.isoformat().replace("+00:00", "Z"),
+            "endpoints": [self._endpoint_stats(endpoint) for endpoint in self._presence.endpoints],
         }
 
     def _endpoint_stats(self, endpoint: Endpoint[Any]) -> dict[str, Any]:

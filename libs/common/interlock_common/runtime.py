@@ -130,11 +130,32 @@ async def running(
         await service.close()
 
 
-def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Run ``main`` on uvloop; a configuration error is one clear line and exit code 2."""
-    try:
-        uvloop.run(main())
-    except ConfigurationError as error:
-        sys.stderr.write(f"error: {error.detail}\n")
-        return CONFIGURATION_EXIT
-    return 0
+def service_command[S: ServiceSettings](
+    package: str, settings: type[S], serve: Callable[[S], Coroutine[Any, Any, None]], *, migrates: bool
+) -> Callable[[list[str]], int]:
+    """What ``python -m package`` does: serve, or with ``migrate`` bring the database up to date.
+
+    Answers an exit code; a configuration error is one clear line on standard error and the code 2.
+    """
+
+    def main(arguments: list[str]) -> int:
+        if arguments and not (migrates and arguments == ["migrate"]):
+            sys.stderr.write(f"usage: python -m {package}{' [migrate]' if migrates else ''}\n")
+            return CONFIGURATION_EXIT
+        try:
+            if arguments:
+                _migrate(settings.load(), package)
+            else:
+                uvloop.run(serve(settings.load()))
+        except ConfigurationError as error:
+            sys.stderr.write(f"error: {error.detail}\n")
+            return CONFIGURATION_EXIT
+        return 0
+
+    return main
+
+
+def _migrate(settings: Any, package: str) -> None:
+    from interlock_common.database import migrate  # noqa: PLC0415 - an edge imports no database library
+
+    migrate(settings.database_url, package)

@@ -4,26 +4,9 @@ import sys
 
 from interlock_auth.app import serve
 from interlock_auth.config import Settings
-from interlock_common.database import migrate
-from interlock_common.errors import ConfigurationError
-from interlock_common.runtime import CONFIGURATION_EXIT, run_process
+from interlock_common.runtime import service_command
 
-
-def main(arguments: list[str]) -> int:
-    """Serve or migrate; the exit code says how it went."""
-    try:
-        settings = Settings.load()
-        if arguments == ["migrate"]:
-            migrate(settings.database_url, "interlock_auth")
-            return 0
-    except ConfigurationError as error:
-        sys.stderr.write(f"error: {error.detail}\n")
-        return CONFIGURATION_EXIT
-    if arguments:
-        sys.stderr.write("usage: python -m interlock_auth [migrate]\n")
-        return CONFIGURATION_EXIT
-    return run_process(lambda: serve(settings))
-
+main = service_command("interlock_auth", Settings, serve, migrates=True)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
