@@ -25,7 +25,9 @@ class _FileSource(PydanticBaseSettingsSource):
                 value = file.read(_MAX_SECRET_BYTES + 1)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigurationError(f"{field_name.upper()}_FILE names {path}, which cannot be read: {reason}") from None
+            raise ConfigurationError(
+                f"{field_name.upper()}_FILE names {path}, which cannot be read: {reason}"
+            ) from None
         if len(value) > _MAX_SECRET_BYTES:
             raise ConfigurationError(f"{field_name.upper()}_FILE names {path}, which is over {_MAX_SECRET_BYTES} bytes")
         return value.rstrip("\r\n"), field_name, False

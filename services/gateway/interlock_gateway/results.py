@@ -45,7 +45,7 @@ def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: boo
         added["resultType"] = "complete"
     if isinstance(seen.meta, msgspec.Raw):
         members = _members.decode(result)
-        own = _members.decode(seen.meta) if seen.meta[:1] == b"{" else {}
+        own = _members.decode(seen.meta) if bytes(seen.meta).startswith(b"{") else {}
         members["_meta"] = msgspec.Raw(_encode(own | {RECORD_META: msgspec.Raw(_encode(record_id))}))
         result = _encode(members)
     else:

@@ -1,13 +1,17 @@
 """Sessions of clients of the handshake era: in a bucket, so that any edge serves any of them."""
 
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import msgspec
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
 
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
-from interlock_common.errors import NotFound
+from interlock_common.errors import NotFound, Unavailable
 from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
@@ -27,7 +31,8 @@ class Sessions:
         """A new session; its id is 256 bits of randomness in visible ASCII."""
         session_id = secrets.token_urlsafe(32)
         session = Session(caller.principal, version, int(self._clock.time()), server_id, capabilities)
-        await kv.put(self._bus, SESSIONS, session_key(session_id), session, ttl=self._lifetime)
+        with _away_is_unavailable():
+            await kv.put(self._bus, SESSIONS, session_key(session_id), session, ttl=self._lifetime)
         return session_id
 
     async def find(self, session_id: str, caller: Caller, server_id: str | None) -> Session:
@@ -36,17 +41,29 @@ class Sessions:
         Raises NotFound when it has ended, or is another principal's or another server's.
         """
         key = session_key(session_id)
-        session = self._mirror.get(key) or await kv.get(self._bus, SESSIONS, key, Session)
+        session = self._mirror.get(key)
+        if session is None:
+            with _away_is_unavailable():
+                session = await kv.get(self._bus, SESSIONS, key, Session)
         if session is None or session.principal != caller.principal or session.server_id != server_id:
             raise NotFound("no such session: it ended, or was never opened here")
         return session
 
     async def end(self, session_id: str) -> None:
-        await kv.delete(self._bus, SESSIONS, session_key(session_id))
+        with _away_is_unavailable():
+            await kv.delete(self._bus, SESSIONS, session_key(session_id))
 
     def watch(self, session_id: str) -> "SessionEnd":
         """Whether a session goes on, for the stream that waits on it."""
         return SessionEnd(self._mirror, session_key(session_id))
+
+
+@contextmanager
+def _away_is_unavailable() -> Generator[None]:
+    try:
+        yield
+    except (NatsError, JetStreamError) as error:
+        raise Unavailable(f"sessions cannot be reached at the moment: {type(error).__name__}") from error
 
 
 class SessionEnd:

@@ -116,7 +116,7 @@ class ToolCalls:
             if envelope.method is not None:
                 await reply.event(message)
                 continue
-            if isinstance(envelope.error, msgspec.Raw) and envelope.error != b"null":
+            if isinstance(envelope.error, msgspec.Raw) and bytes(envelope.error) != b"null":
                 return Result(jsonrpc.failure(call.request_id, envelope.error), is_error=True)
             if not isinstance(envelope.result, msgspec.Raw):
                 break
