@@ -21,10 +21,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: | $(UV) ## see it work: real tool calls through all five services, in a scratch folder
-	@$(RUN) interlock demo
+	@$(UV) run --frozen --no-dev interlock demo
 
 up: | $(UV) ## run the whole gateway on this machine; Ctrl-C stops it, the state stays
-	@$(RUN) interlock up
+	@$(UV) run --frozen --no-dev interlock up
 
 test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/auth for a part
 	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker" $(TESTS)

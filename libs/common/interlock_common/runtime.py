@@ -117,7 +117,7 @@ async def running(
     ``join`` False is for certs, which makes its own identity.
     """
     service = Service(name, settings, clock=clock, description=description)
-    telemetry.configure(name, service.bus.instance, settings.log_level)
+    telemetry.configure(name, service.bus.instance)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ending.set)
@@ -143,10 +143,12 @@ def service_command[S: ServiceSettings](
             sys.stderr.write(f"usage: python -m {package}{' [migrate]' if migrates else ''}\n")
             return CONFIGURATION_EXIT
         try:
+            loaded = settings.load()
+            telemetry.configure_logs(package.rpartition(".")[2].removeprefix("interlock_"), loaded.log_level)
             if arguments:
-                _migrate(settings.load(), package)
+                _migrate(loaded, package)
             else:
-                uvloop.run(serve(settings.load()))
+                uvloop.run(serve(loaded))
         except ConfigurationError as error:
             sys.stderr.write(f"error: {error.detail}\n")
             return CONFIGURATION_EXIT

@@ -67,9 +67,8 @@ def exporting(signal: str = "TRACES") -> bool:
     return os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(os.environ.get(name) for name in names)
 
 
-def configure(service: str, instance: str, log_level: str = "INFO") -> None:
-    """Set up logs, traces and metrics of this process, once, before anything is traced."""
-    _configure_logs(service, log_level)
+def configure(service: str, instance: str) -> None:
+    """Set up traces and metrics of this process, once, before anything is traced."""
     resource = Resource.create(
         {"service.name": service, "service.namespace": "interlock", "service.instance.id": instance}
     )
@@ -222,7 +221,8 @@ def _trace_ids(_logger: object, _method: str, event: Any) -> Any:
     return event
 
 
-def _configure_logs(service: str, level: str) -> None:
+def configure_logs(service: str, level: str) -> None:
+    """Have this process log JSON lines from here on, without secrets."""
     number = logging.getLevelNamesMapping()[level]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
