@@ -1,0 +1,284 @@
+"""An edge for tests: real keys and tokens, a real upstream on loopback, and fakes for what the bus brings."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import jwt
+import msgspec
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import get_default_algorithms
+
+from interlock_common.audit_log import AuditLog
+from interlock_common.bus import Bus
+from interlock_common.clock import SYSTEM_CLOCK
+from interlock_common.errors import Unavailable
+from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
+from interlock_common.messages.catalog import Tool, Upstream, VirtualServer, server_key, upstream_key
+from interlock_common.messages.gateway import Session
+from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
+from interlock_common.mirror import Mirror
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.hooks import Hooks
+from interlock_gateway.live import LiveWork
+from interlock_gateway.mcp_endpoint import McpEndpoint
+from interlock_gateway.recording import Recorder
+from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
+from interlock_gateway.routing import Catalog
+from interlock_gateway.sessions import Sessions
+from interlock_gateway.streams import Streams
+from interlock_gateway.tool_calls import ToolCalls
+from interlock_gateway.upstreams.client import UpstreamClient
+
+ISSUER, AUDIENCE = "test-issuer", "test-audience"
+ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"
+RESULT = b'{"content":[{"type":"text","text":"done"}]}'
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Signer:
+    """A key pair as auth has one, and tokens signed with it."""
+
+    def __init__(self, algorithm: str = "EdDSA", kid: str = "k1") -> None:
+        self.algorithm, self.kid = algorithm, kid
+        match algorithm:
+            case "EdDSA":
+                self.private = ed25519.Ed25519PrivateKey.generate()
+            case "ES256":
+                self.private = ec.generate_private_key(ec.SECP256R1())
+            case _:
+                self.private = rsa.generate_private_key(65537, 2048)
+
+    def published(self) -> SigningKey:
+        method = cast("Any", get_default_algorithms()[self.algorithm])
+        return SigningKey(self.kid, self.algorithm, msgspec.Raw(method.to_jwk(self.private.public_key()).encode()), 0)
+
+    def public_pem(self) -> bytes:
+        return self.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def token(self, principal: str = ADA, *, without: Sequence[str] = (), **changes: Any) -> str:
+        """A good token of ``principal``, but for ``changes`` and the claims ``without``."""
+        now = int(SYSTEM_CLOCK.time())
+        claims = {"sub": principal, "jti": "t-1", "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 600}
+        said = {name: value for name, value in (claims | changes).items() if name not in without}
+        return jwt.encode(said, self.private, self.algorithm, {"kid": self.kid})
+
+
+@dataclass
+class FakeMirror[T]:
+    """A bucket that holds what a test puts there."""
+
+    items: dict[str, T] = field(default_factory=dict[str, T])
+
+    def get(self, key: str) -> T | None:
+        return self.items.get(key)
+
+
+@dataclass
+class FakeAudit:
+    """Takes records, unless it is ``away``."""
+
+    away: bool = False
+    records: list[Any] = field(default_factory=list[Any])
+    before_ack: Callable[[], Awaitable[None]] | None = None
+
+    async def record(self, record: msgspec.Struct) -> None:
+        if self.before_ack is not None:
+            await self.before_ack()
+        self.record_soon(record)
+
+    def record_soon(self, record: msgspec.Struct) -> None:
+        if self.away:
+            raise Unavailable("the audit stream did not take a record")
+        self.records.append(record)
+
+    def of(self, kind: type) -> list[Any]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+@dataclass
+class FakePlugins:
+    """The bus, on which plugins answer with ``verdict``; nobody answers while there is none."""
+
+    verdict: HookVerdict | None = None
+    asked: list[HookCall] = field(default_factory=list[HookCall])
+
+    async def request_raw(self, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
+        del headers, timeout
+        self.asked.append(msgspec.json.decode(body, type=HookCall))
+        if self.verdict is None:
+            raise Unavailable(f"nobody answers {subject} at the moment")
+        return msgspec.json.encode(self.verdict)
+
+
+class NoSessions:
+    """Sessions of an edge that has none."""
+
+    async def open(self, *_: object) -> str:
+        raise Unavailable("sessions cannot be reached at the moment")
+
+    async def find(self, *_: object) -> Session:
+        raise Unavailable("sessions cannot be reached at the moment")
+
+
+@dataclass
+class Answer:
+    """What came back over ASGI."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    complete: bool = False
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    async def take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            self.body += message["body"]
+            self.complete = not message["more_body"]
+
+
+@dataclass
+class EdgeWorld:
+    """Everything around one MCP endpoint; ada is a member of red, root an administrator."""
+
+    signer: Signer = field(default_factory=Signer)
+    keys: FakeMirror[SigningKey] = field(default_factory=FakeMirror[SigningKey])
+    principals: FakeMirror[Principal] = field(default_factory=FakeMirror[Principal])
+    revocations: FakeMirror[Revocation] = field(default_factory=FakeMirror[Revocation])
+    bindings: FakeMirror[Binding] = field(default_factory=FakeMirror[Binding])
+    audit: FakeAudit = field(default_factory=FakeAudit)
+    plugins: FakePlugins = field(default_factory=FakePlugins)
+    catalog: Catalog = field(default_factory=Catalog)
+    live: LiveWork = field(default_factory=LiveWork)
+    streams: Streams = field(default_factory=Streams)
+    sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
+    client: UpstreamClient = field(
+        default_factory=lambda: UpstreamClient(
+            connections=8, idle_timeout=5, max_answer=64 * 1024, allow_private=True
+        )
+    )
+
+    def __post_init__(self) -> None:
+        self.keys.items[self.signer.kid] = self.signer.published()
+        for principal in (
+            Principal(ADA, teams=("red",), permissions=("tools.execute", "tools.read")),
+            Principal(EVE, permissions=("tools.execute",)),
+            Principal(ROOT, is_admin=True, teams=("ops",)),
+        ):
+            self.principals.items[principal_key(principal.name)] = principal
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return Authenticator(
+            self.keys, self.principals, self.revocations, issuer=ISSUER, audience=AUDIENCE, clock=SYSTEM_CLOCK
+        )
+
+    def endpoint(self, **changes: Any) -> McpEndpoint:
+        recorder = Recorder(cast("AuditLog", self.audit), SYSTEM_CLOCK, b"digest key", lambda: 42)
+        hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
+        parts: dict[str, Any] = {
+            "authenticator": self.authenticator,
+            "tool_calls": ToolCalls(self.catalog, recorder, hooks, self.client, self.live),
+            "sessions": self.sessions,
+            "streams": self.streams,
+            "origins": frozenset({"https://console.example"}),
+            "max_body": 64 * 1024,
+            "public_url": "https://gateway.example",
+        }
+        return McpEndpoint(**parts | changes)
+
+    def register(self, upstream: Upstream) -> None:
+        self.catalog.change(upstream_key(upstream.id), upstream)
+
+    def serve(self, server: VirtualServer) -> None:
+        self.catalog.change(server_key(server.id), server)
+
+    def revoke(self, token_id: str = "t-1") -> None:  # noqa: S107 - an id
+        """As the edge does when a revocation arrives."""
+        self.revocations.items[revocation_key(token_id)] = Revocation(token_id, 0)
+        self.live.end(token_id)
+
+
+def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:
+    """A public modern upstream called notes, with a tool ``echo`` unless others are named."""
+    definitions = tuple(
+        Tool(name, msgspec.Raw(b'{"name":"%s","inputSchema":{}}' % name.encode()), f"sha256:{name}")
+        for name in tools or ("echo",)
+    )
+    base = Upstream("u1", "notes", "notes", url, "modern", MODERN, ROOT, tools=definitions)
+    return msgspec.structs.replace(base, **changes)
+
+
+def modern_call(
+    method: str = "tools/call", name: str | None = "notes-echo", **params: Any
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a good stateless request."""
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
+    if name is not None:
+        headers["mcp-name"] = name
+        params = {"name": name} | params
+    params["_meta"] = {META_VERSION: MODERN, META_CAPABILITIES: {}} | params.get("_meta", {})
+    return headers, msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
+
+
+async def ask(
+    endpoint: McpEndpoint,
+    body: bytes | Sequence[bytes] = b"",
+    headers: dict[str, str] | Sequence[tuple[bytes, bytes]] = (),
+    *,
+    token: str | None = None,
+    method: str = "POST",
+    server_id: str | None = None,
+    answer: Answer | None = None,
+) -> Answer:
+    """One HTTP exchange with the endpoint; the client stays connected until it is answered."""
+    chunks = [body] if isinstance(body, bytes) else list(body)
+    answer = answer or Answer()
+    waiting: list[dict[str, Any]] = [
+        {"type": "http.request", "body": chunk, "more_body": n < len(chunks)} for n, chunk in enumerate(chunks, 1)
+    ]
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    pairs = list(
+        [(k.encode(), v.encode("latin-1")) for k, v in headers.items()] if isinstance(headers, dict) else headers
+    )
+    if token is not None:
+        pairs.append((b"authorization", f"Bearer {token}".encode()))
+    path = f"/servers/{server_id}/mcp" if server_id else "/mcp"
+    scope = {"type": "http", "method": method, "path": path, "headers": pairs, "client": ("192.0.2.1", 5)}
+    await endpoint(scope, receive, answer.take, server_id)
+    return answer
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncGenerator[str]:
+    """A real HTTP server on loopback that answers every POST with ``handler``; yields its URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
+    finally:
+        await runner.cleanup()
+
+
+def result_of(request_id: Any, result: bytes = RESULT) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%s,"result":%s}' % (msgspec.json.encode(request_id), result)
