@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import structlog
@@ -129,7 +129,7 @@ CONTEXT_FIELDS = ("traceparent", "tracestate")
 def continue_or_begin(headers: Mapping[str, str]) -> Context:
     """The caller's context, or a fresh one where it sent none: every call has a trace id, exported or not."""
     context = extract(headers)
-    if trace.get_current_span(context).get_span_context().is_valid or exporting():
+    if trace.get_current_span(context).get_span_context().is_valid or collecting():
         return context
     fresh = SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False)
     return trace.set_span_in_context(NonRecordingSpan(fresh), context)
@@ -157,15 +157,39 @@ def current_ids() -> tuple[str, str]:
     return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
 
 
-@contextmanager
+class _NoSpan:
+    """What stands for a span where nobody collects spans: the context of the caller stays the current one."""
+
+    def __enter__(self) -> Span:
+        return trace.INVALID_SPAN
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing was begun."""
+
+
+_NO_SPAN = _NoSpan()
+
+
+def collecting() -> bool:
+    """Whether this process collects spans at all."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def span(
     name: str,
     kind: SpanKind = SpanKind.INTERNAL,
     *,
     parent: Context | None = None,
     attributes: Mapping[str, Any] | None = None,
-) -> Generator[Span]:
+) -> AbstractContextManager[Span]:
     """A span that notes an error's class, never its text (which could carry what a log must not)."""
+    return _collected_span(name, kind, parent, attributes) if parent is not None or collecting() else _NO_SPAN
+
+
+@contextmanager
+def _collected_span(
+    name: str, kind: SpanKind, parent: Context | None, attributes: Mapping[str, Any] | None
+) -> Generator[Span]:
     with tracer().start_as_current_span(
         name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
     ) as started:
@@ -190,10 +214,8 @@ def _redacted(key: str, value: Any) -> Any:
             return value
         case _ if _SECRET_KEY.search(key):
             return _REDACTED
-        case str():
-            return _without_secrets(value)
-        case bytes():
-            return _without_secrets(value.decode("utf-8", "replace"))
+        case str() | bytes():
+            return _without_secrets(value if isinstance(value, str) else value.decode("utf-8", "replace"))
         case Mapping():
             return {str(k): _redacted(str(k), v) for k, v in cast("Mapping[Any, Any]", value).items()}
         case list() | tuple() | set() | frozenset():
