@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from opentelemetry import metrics, trace
@@ -243,6 +243,17 @@ def _trace_ids(_logger: object, _method: str, event: Any) -> Any:
     return event
 
 
+class _StandardOutput(logging.StreamHandler[TextIO]):
+    """Writes to what is standard output at the moment of writing."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride] - as logging's own last resort
+        return sys.stdout
+
+
 def configure_logs(service: str, level: str) -> None:
     """Have this process log JSON lines from here on, without secrets."""
     number = logging.getLevelNamesMapping()[level]
@@ -258,14 +269,14 @@ def configure_logs(service: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,  # standard output is looked up anew, since it may be exchanged
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         processor=structlog.processors.JSONRenderer(),
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _StandardOutput()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
     # The bus client keeps half-closed connections open, which asyncio warns about each time one over TLS ends.
