@@ -1,0 +1,132 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from interlock_common.errors import NotFound
+from interlock_common.messages.catalog import VirtualServer
+from interlock_gateway.authentication import Caller, TokenScopes
+from interlock_gateway.errors import ScopeMissing
+from interlock_gateway.listing import list_tools
+from interlock_gateway.routing import Catalog, visible
+from interlock_gateway.testing import ADA, ROOT, upstream_at
+from interlock_gateway.tool_calls import offer_for
+
+
+def caller(name: str = ADA, **changes: Any) -> Caller:
+    said: dict[str, Any] = {
+        "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
+        "scopes": TokenScopes(),
+    }  # fmt: skip
+    return Caller(principal=name, token_id="t-1", **said | changes)
+
+
+def catalog(*items: Any) -> Catalog:
+    catalog = Catalog()
+    for item in items:
+        kind = "server" if isinstance(item, VirtualServer) else "upstream"
+        catalog.change(f"{kind}.{item.id}", item)
+    return catalog
+
+
+NOTES = upstream_at("http://x/", "echo", "add")
+OTHER = upstream_at("http://y/", "echo", "sum", id="u2", name="other", slug="other")
+
+
+def test_the_whole_offer_prefixes_every_tool_in_a_stable_order() -> None:
+    expected = ["notes-echo", "notes-add", "other-echo", "other-sum"]
+    assert list(catalog(NOTES, OTHER).offer(None).routes) == expected
+    assert list(catalog(OTHER, NOTES).offer(None).routes) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"upstreams": ("u1",)}, ["echo", "add"]),
+        ({"tools": ("u2/sum", "u1/add", "u1/none", "u9/x")}, ["add", "sum"]),
+        ({"upstreams": ("u1",), "prefix": "always"}, ["notes-echo", "notes-add"]),
+        ({"upstreams": ("u2", "u1")}, ["echo", "add", "other-echo", "sum"]),
+        ({}, []),
+    ],
+)
+def test_a_virtual_server_offers_what_it_chose(changes: dict[str, Any], names: list[str]) -> None:
+    assert list(catalog(NOTES, OTHER, VirtualServer("s1", "s", ROOT, **changes)).offer("s1").routes) == names
+
+
+def test_no_tool_takes_the_name_of_another() -> None:
+    tricky = upstream_at("http://z/", "other-echo", id="u3", name="zz", slug="zz")
+    server = VirtualServer("s1", "s", ROOT, upstreams=("u1", "u2", "u3"))
+    routes = catalog(NOTES, OTHER, tricky, server).offer("s1").routes
+    assert routes["other-echo"].upstream.id == "u2"
+    assert routes["zz-other-echo"].upstream.id == "u3"
+
+
+def test_a_definition_keeps_its_bytes_but_for_the_name() -> None:
+    written = b'{"name":"echo","inputSchema":{"x":1.0,"$defs":{"a":{"const":1e2}}},"title":"\\u00e9"}'
+    tool = msgspec.structs.replace(NOTES.tools[0], definition=msgspec.Raw(written))
+    offers = catalog(msgspec.structs.replace(NOTES, tools=(tool,)), VirtualServer("s1", "s", ROOT, upstreams=("u1",)))
+    assert offers.offer("s1").routes["echo"].definition == written
+    prefixed = written.replace(b'"name":"echo"', b'"name":"notes-echo"')
+    assert offers.offer(None).routes["notes-echo"].definition == prefixed
+
+
+def test_a_change_of_an_upstream_changes_the_offer() -> None:
+    offers = catalog(NOTES)
+    assert "notes-add" in offers.offer(None).routes
+    offers.change("upstream.u1", upstream_at("http://x/", "echo", "new"))
+    assert list(offers.offer(None).routes) == ["notes-echo", "notes-new"]
+    offers.change("upstream.u1", None)
+    assert not offers.offer(None).routes
+
+
+def test_a_server_that_went_away_is_not_found() -> None:
+    offers = catalog(VirtualServer("s1", "s", ROOT))
+    offers.offer("s1")
+    offers.change("server.s1", None)
+    with pytest.raises(NotFound):
+        offers.offer("s1")
+
+
+@pytest.mark.parametrize(
+    ("who", "visibility", "team", "seen"),
+    [
+        (caller(), "public", None, True),
+        (caller(), "team", "red", False),
+        (caller(teams=frozenset({"red"})), "team", "red", True),
+        (caller(teams=frozenset({"red"})), "team", "blue", False),
+        (caller(teams=frozenset({"red"})), "team", None, False),
+        (caller(teams=frozenset({"red"})), "private", None, False),
+        (caller(ROOT), "private", None, True),
+        (caller(is_admin=True, unrestricted=True), "private", None, True),
+        (caller(is_admin=True), "private", None, False),
+    ],
+)
+def test_visibility(who: Caller, visibility: Any, team: str | None, *, seen: bool) -> None:
+    assert visible(who, visibility, team, ROOT) is seen
+
+
+def test_a_token_of_one_server_reaches_no_other() -> None:
+    offers = catalog(NOTES, VirtualServer("s1", "s", ROOT), VirtualServer("s2", "s", ROOT))
+    scoped = caller(scopes=TokenScopes(server_id="s1"))
+    assert offer_for(offers, scoped, "s1").server is not None
+    for elsewhere in (None, "s2", "s3"):
+        with pytest.raises(ScopeMissing):
+            offer_for(offers, scoped, elsewhere)
+
+
+def test_a_server_one_may_not_see_is_refused_as_one_that_does_not_exist() -> None:
+    offers = catalog(VirtualServer("s1", "s", ROOT, visibility="private"))
+    with pytest.raises(NotFound) as hidden:
+        offer_for(offers, caller(), "s1")
+    offers.change("server.s1", None)
+    with pytest.raises(NotFound) as missing:
+        offer_for(offers, caller(), "s1")
+    assert (hidden.value.detail, hidden.value.fields) == (missing.value.detail, missing.value.fields)
+
+
+def test_a_list_has_only_what_the_caller_may_see() -> None:
+    hidden = msgspec.structs.replace(OTHER, visibility="private")
+    listed = msgspec.json.decode(list_tools(catalog(NOTES, hidden), caller(), None, modern=True))
+    assert [tool["name"] for tool in listed["tools"]] == ["notes-echo", "notes-add"]
+    assert (listed["resultType"], listed["cacheScope"]) == ("complete", "private")
+    assert set(msgspec.json.decode(list_tools(catalog(NOTES), caller(), None, modern=False))) == {"tools"}
