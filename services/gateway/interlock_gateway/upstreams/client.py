@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from interlock_common import telemetry
 from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.revisions import LEGACY, MODERN, encode_header
-from interlock_gateway.upstreams.addresses import upstream_connector
+from interlock_gateway.upstreams.addresses import check_literal, upstream_connector
 from interlock_gateway.upstreams.events import EventParser
 
 _ACCEPT = "application/json, text/event-stream"
@@ -147,6 +148,7 @@ class UpstreamClient:
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         if self._http is None:
             raise UpstreamUnreachable("the edge is not started")
+        check_literal(URL(upstream.url), allow_private=self._allow_private)
         try:
             async with self._http.post(upstream.url, data=body, headers=headers, allow_redirects=False) as response:
                 yield response
