@@ -127,6 +127,9 @@ class NoSessions:
     async def find(self, *_: object) -> Session:
         raise Unavailable("sessions cannot be reached at the moment")
 
+    async def end(self, *_: object) -> None:
+        raise Unavailable("sessions cannot be reached at the moment")
+
 
 @dataclass
 class Answer:
@@ -268,9 +271,13 @@ async def ask(
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncGenerator[str]:
-    """A real HTTP server on loopback that answers every POST with ``handler``; yields its URL."""
+    """A real HTTP server on loopback that answers every request with ``handler``; yields its URL."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
+    app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
