@@ -28,5 +28,5 @@ def snippets(url: str, token: str) -> list[Snippet]:
         Snippet("Claude Code", shlex.join(claude)),
         Snippet("VS Code: .vscode/mcp.json", json.dumps(vs_code, indent=2)),
         Snippet("Cursor: .cursor/mcp.json", json.dumps(cursor, indent=2)),
-        Snippet("MCP Inspector", shlex.join(inspector)),
+        Snippet("MCP Inspector (Node 22 or newer)", shlex.join(inspector)),
     ]

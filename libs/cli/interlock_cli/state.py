@@ -32,7 +32,6 @@ class State:
         self.jetstream = self.root / "jetstream"
         self.tiles = self.root / "tiles"
         self.keys = self.root / "keys"
-        self.bytecode = self.root / "pycache"
         self.nats_config = self.root / "nats.conf"
         self.ports_file = self.root / "ports.json"
         self.endpoint_file = self.root / "endpoint.json"

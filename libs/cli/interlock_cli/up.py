@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from rich.console import Console
 
-from interlock_cli import bytecode, ports
+from interlock_cli import ports
 from interlock_cli.administration import Administration
 from interlock_cli.display import Display, PlainLines, display, show_ready
 from interlock_cli.errors import Interrupted
@@ -49,7 +49,6 @@ async def running(state: State, options: Options, console: Console, ending: asyn
     state.prepare()
     with state.locked():
         ports.demand(options.port, options.host)
-        bytecode.keep_in(state.bytecode)
         shown = _Shown()
         stack = Stack(state, options, shown.changed)
         try:

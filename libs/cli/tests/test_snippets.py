@@ -24,6 +24,6 @@ def test_claude_code_gets_a_command_that_a_shell_takes_apart_rightly() -> None:
 
 
 def test_the_inspector_gets_the_same_address_and_header() -> None:
-    words = shlex.split(BY_TITLE["MCP Inspector"])
+    words = shlex.split(BY_TITLE["MCP Inspector (Node 22 or newer)"])
     assert f"{URL}/mcp" in words
     assert words[words.index("--header") + 1] == f"Authorization: Bearer {TOKEN}"

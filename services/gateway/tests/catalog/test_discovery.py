@@ -23,7 +23,7 @@ ODD = b'{ "name" :"odd","inputSchema":{"type":"object" , "x":1.10,"y":1e5 },\n "
 MODERN = b'{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}'
 
 
-async def find(http: aiohttp.ClientSession, url: str, era: Era | None = None, timeout: float = 10) -> Discovered:
+async def find(http: aiohttp.ClientSession, url: str, era: Era | None = None, timeout: float = 60) -> Discovered:
     return await discover(http, url, timeout=timeout, allow_private=True, era=era)
 
 
