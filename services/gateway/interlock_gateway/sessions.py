@@ -1,8 +1,8 @@
 """Sessions of clients of the handshake era: in a bucket, so that any edge serves any of them."""
 
 import secrets
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -31,7 +31,7 @@ class Sessions:
         """A new session; its id is 256 bits of randomness in visible ASCII."""
         session_id = secrets.token_urlsafe(32)
         session = Session(caller.principal, version, int(self._clock.time()), server_id, capabilities)
-        with _away_is_unavailable():
+        async with self._reached():
             await kv.put(self._bus, SESSIONS, session_key(session_id), session, ttl=self._lifetime)
         return session_id
 
@@ -43,27 +43,28 @@ class Sessions:
         key = session_key(session_id)
         session = self._mirror.get(key)
         if session is None:
-            with _away_is_unavailable():
+            async with self._reached():
                 session = await kv.get(self._bus, SESSIONS, key, Session)
         if session is None or session.principal != caller.principal or session.server_id != server_id:
             raise NotFound("no such session: it ended, or was never opened here")
         return session
 
     async def end(self, session_id: str) -> None:
-        with _away_is_unavailable():
+        async with self._reached():
             await kv.delete(self._bus, SESSIONS, session_key(session_id))
 
     def watch(self, session_id: str) -> "SessionEnd":
         """Whether a session goes on, for the stream that waits on it."""
         return SessionEnd(self._mirror, session_key(session_id))
 
-
-@contextmanager
-def _away_is_unavailable() -> Generator[None]:
-    try:
-        yield
-    except (NatsError, JetStreamError) as error:
-        raise Unavailable(f"sessions cannot be reached at the moment: {type(error).__name__}") from error
+    @asynccontextmanager
+    async def _reached(self) -> AsyncGenerator[None]:
+        """Raises Unavailable at once while the bus is away, and when it goes away meanwhile."""
+        try:
+            async with self._bus.lease():
+                yield
+        except (NatsError, JetStreamError) as error:
+            raise Unavailable(f"sessions cannot be reached at the moment: {type(error).__name__}") from error
 
 
 class SessionEnd:
