@@ -95,7 +95,7 @@ def _check(answer: Answer, method: str) -> None:
         assert len(answer.body) < 100_000
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     body=_BODIES, headers=_HEADERS, server_id=_SERVERS, token=st.booleans(),
     method=st.sampled_from(["POST"] * 8 + ["GET", "DELETE", "PUT"]),
