@@ -217,7 +217,7 @@ def _redacted(key: str, value: Any) -> Any:
         case str() | bytes():
             return _without_secrets(value if isinstance(value, str) else value.decode("utf-8", "replace"))
         case Mapping():
-            return {str(k): _redacted(str(k), v) for k, v in cast("Mapping[Any, Any]", value).items()}
+            return {_without_secrets(str(k)): _redacted(str(k), v) for k, v in cast("Mapping[Any, Any]", value).items()}
         case list() | tuple() | set() | frozenset():
             return _redacted_items(list(cast("Iterable[Any]", value)))
         case _:
@@ -227,7 +227,7 @@ def _redacted(key: str, value: Any) -> Any:
 def _redacted_items(items: list[Any]) -> list[Any]:
     if len(items) == 2 and isinstance(items[0], str | bytes):  # noqa: PLR2004 - a header, as lists of pairs carry them
         name = items[0] if isinstance(items[0], str) else items[0].decode("latin-1")
-        return [name, _redacted(name, items[1])]
+        return [_without_secrets(name), _redacted(name, items[1])]
     return [_redacted("", item) for item in items]
 
 
