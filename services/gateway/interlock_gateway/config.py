@@ -25,5 +25,11 @@ class Settings(ServiceSettings):
 
     @property
     def origins(self) -> frozenset[str]:
-        """Browser origins that may call, besides the gateway's own."""
-        return frozenset(origin.strip() for origin in self.allowed_origins.split(",") if origin.strip())
+        """Browser origins whose pages may call: those allowed, the public one, and this machine's own.
+
+        Never simply what the Host header says: a name that an attacker lets resolve to this machine says that too.
+        """
+        allowed = {origin.strip() for origin in self.allowed_origins.split(",") if origin.strip()}
+        local = {f"http://{host}:{self.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
+        public = "/".join(self.public_url.split("/", 3)[:3])
+        return frozenset({*allowed, *local, *({public} if public else ())})

@@ -4,9 +4,7 @@ A plain ASGI endpoint that speaks both eras on one URL (MCP 2026-07-28 and the r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import structlog
@@ -23,9 +21,9 @@ from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NO
 from interlock_gateway.listing import list_tools
 from interlock_gateway.live import Ended
 from interlock_gateway.reply import Reply, Send
+from interlock_gateway.requests import McpRequest, Receive, Scope
 from interlock_gateway.revisions import (
     LEGACY,
-    PARAM_HEADER_PREFIX,
     SESSION_HEADER,
     VERSION_HEADER,
     check_modern,
@@ -39,29 +37,6 @@ _log = structlog.get_logger()
 _ACCEPTED = 202
 _MAX_NAME = 128
 _ALLOW = ((b"allow", b"GET, POST, DELETE"),)
-
-type Receive = Callable[[], Awaitable[dict[str, Any]]]
-type Scope = dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Request:
-    """One HTTP request and what is known of it so far, for the answer and for the record."""
-
-    scope: Scope
-    receive: Receive
-    reply: Reply
-    server_id: str | None
-    headers: dict[bytes, bytes]
-    caller: Caller | None = None
-    method: str = ""
-    target: str = ""
-    request_id: jsonrpc.Id = None
-
-    @property
-    def peer(self) -> str:
-        client = self.scope.get("client")
-        return f"{client[0]}:{client[1]}" if client else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +52,7 @@ class McpEndpoint:
     public_url: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, server_id: str | None) -> None:
-        request = _Request(scope, receive, Reply(send), server_id, dict(scope["headers"]))
+        request = McpRequest(scope, receive, Reply(send), server_id, dict(scope["headers"]))
         try:
             await self._serve(request)
         except RpcError as error:
@@ -92,7 +67,7 @@ class McpEndpoint:
             _log.exception("mcp request failed unexpectedly", method=request.method)
             await self._refuse(request, RpcError(INTERNAL_ERROR, "unexpected failure", status=500))
 
-    async def _serve(self, request: _Request) -> None:
+    async def _serve(self, request: McpRequest) -> None:
         self._check_origin(request)
         caller = request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
         # From the very moment of the check on: a revocation must find whatever it let in.
@@ -107,8 +82,8 @@ class McpEndpoint:
                 case _:
                     await request.reply.json(b"", status=405, headers=_ALLOW)
 
-    async def _post(self, request: _Request, caller: Caller) -> None:
-        envelope = jsonrpc.parse(await _read_body(request, self.max_body))
+    async def _post(self, request: McpRequest, caller: Caller) -> None:
+        envelope = jsonrpc.parse(await request.body(self.max_body))
         if envelope.method is None:
             raise RpcError(INVALID_REQUEST, "the body is an answer, and nothing was asked", status=400)
         request.method = envelope.method
@@ -118,7 +93,7 @@ class McpEndpoint:
         request.request_id = envelope.id
         params = jsonrpc.members(envelope.params)
         meta = jsonrpc.members(params["_meta"], "_meta") if "_meta" in params else {}
-        token = otel_context.attach(telemetry.continue_or_begin(_carrier(request.headers, meta)))
+        token = otel_context.attach(telemetry.continue_or_begin(request.trace_carrier(meta)))
         try:
             if is_modern(request.headers, meta):
                 await self._modern(request, caller, params, meta)
@@ -129,7 +104,7 @@ class McpEndpoint:
 
     async def _modern(
         self,
-        request: _Request,
+        request: McpRequest,
         caller: Caller,
         params: dict[str, msgspec.Raw],
         meta: dict[str, msgspec.Raw],
@@ -150,7 +125,7 @@ class McpEndpoint:
 
     async def _legacy(
         self,
-        request: _Request,
+        request: McpRequest,
         caller: Caller,
         envelope: Envelope,
         params: dict[str, msgspec.Raw],
@@ -170,13 +145,13 @@ class McpEndpoint:
             case _:
                 raise RpcError(METHOD_NOT_FOUND, f"unknown method {request.method[:_MAX_NAME]}")
 
-    async def _initialize(self, request: _Request, caller: Caller, envelope: Envelope) -> None:
+    async def _initialize(self, request: McpRequest, caller: Caller, envelope: Envelope) -> None:
         version, capabilities = negotiate(envelope.params)
         session = await self.sessions.open(caller, version, request.server_id, capabilities)
         headers = ((SESSION_HEADER, session.encode()),)
         await request.reply.json(jsonrpc.answer(request.request_id, initialize_result(version)), headers=headers)
 
-    async def _session(self, request: _Request, caller: Caller) -> str:
+    async def _session(self, request: McpRequest, caller: Caller) -> str:
         """The session of a request of the handshake era, checked to be the caller's."""
         version = request.headers.get(VERSION_HEADER)
         if version is not None and version.decode("latin-1") not in LEGACY:
@@ -190,7 +165,7 @@ class McpEndpoint:
 
     async def _call(
         self,
-        request: _Request,
+        request: McpRequest,
         caller: Caller,
         params: dict[str, msgspec.Raw],
         meta: dict[str, msgspec.Raw],
@@ -208,7 +183,7 @@ class McpEndpoint:
             modern=not session,
             session=session,
             peer=request.peer,
-            param_headers=_param_headers(request.headers),
+            param_headers=request.param_headers(),
         )
         with telemetry.span(
             f"tools/call {name}",
@@ -217,12 +192,12 @@ class McpEndpoint:
         ):
             await self.tool_calls.call_tool(call, request.reply)
 
-    async def _list(self, request: _Request, caller: Caller, *, modern: bool) -> None:
+    async def _list(self, request: McpRequest, caller: Caller, *, modern: bool) -> None:
         with telemetry.span("tools/list", SpanKind.SERVER, attributes={telemetry.MCP_METHOD: "tools/list"}):
             result = list_tools(self.tool_calls.catalog, caller, request.server_id, modern=modern)
             await request.reply.json(jsonrpc.answer(request.request_id, result))
 
-    async def _get(self, request: _Request, caller: Caller) -> None:
+    async def _get(self, request: McpRequest, caller: Caller) -> None:
         """The stream of a session on which the server speaks unasked."""
         if b"text/event-stream" not in request.headers.get(b"accept", b""):
             raise RpcError(INVALID_REQUEST, "a GET must accept text/event-stream", status=406)
@@ -232,21 +207,19 @@ class McpEndpoint:
         session = await self._session(request, caller)
         await self.streams.serve(request.reply, request.receive, self.sessions.watch(session))
 
-    async def _delete(self, request: _Request, caller: Caller) -> None:
+    async def _delete(self, request: McpRequest, caller: Caller) -> None:
         await self.sessions.end(await self._session(request, caller))
         await request.reply.json(b"", status=204)
 
-    def _check_origin(self, request: _Request) -> None:
+    def _check_origin(self, request: McpRequest) -> None:
         """A browser's page may call only from an origin we know (MCP transports, security)."""
         origin = request.headers.get(b"origin")
         if origin is None:
             return
-        value = origin.decode("latin-1")
-        own = value.partition("://")[2] == request.headers.get(b"host", b"").decode("latin-1")
-        if not own and value not in self.origins:
+        if (value := origin.decode("latin-1")) not in self.origins:
             raise PermissionDenied("the origin of the page is not allowed here", origin=value[:200])
 
-    async def _refuse(self, request: _Request, error: RpcError, cause: InterlockError | None = None) -> None:
+    async def _refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
         if not request.reply.record_id:  # with an intent, its outcome says how it ended
             self.tool_calls.recorder.refusal(
                 cause.code if cause else error.error.message,
@@ -261,7 +234,7 @@ class McpEndpoint:
             return
         await request.reply.answer(body, status=error.status, headers=self._challenge(request, cause))
 
-    async def _end(self, request: _Request) -> None:
+    async def _end(self, request: McpRequest) -> None:
         """The token was revoked meanwhile: say so where that is still possible, and close."""
         if request.reply.streaming and request.scope["method"] == "GET":
             await request.reply.end_stream()
@@ -269,7 +242,7 @@ class McpEndpoint:
             cause = TokenRevoked("the token has been revoked")
             await self._refuse(request, _as_rpc(cause), cause)
 
-    def _challenge(self, request: _Request, cause: InterlockError | None) -> tuple[tuple[bytes, bytes], ...]:
+    def _challenge(self, request: McpRequest, cause: InterlockError | None) -> tuple[tuple[bytes, bytes], ...]:
         """``WWW-Authenticate`` (RFC 6750, section 3; RFC 9728, section 5.1) where a credential is what lacks."""
         if not isinstance(cause, Unauthenticated | ScopeMissing):
             return ()
@@ -281,42 +254,6 @@ class McpEndpoint:
             scope = f', scope="{cause.fields["scope"]}"' if "scope" in cause.fields else ""
             error = f', error="insufficient_scope"{scope}'
         return ((b"www-authenticate", f"Bearer {metadata}{error}".encode()),)
-
-
-async def _read_body(request: _Request, limit: int) -> bytes:
-    declared = request.headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise TooLarge(f"the body is over {limit} bytes")
-    body = bytearray()
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise RpcError(INVALID_REQUEST, "the body ended early", status=400)
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > limit:
-            raise TooLarge(f"the body is over {limit} bytes")
-    return bytes(body)
-
-
-def _carrier(headers: dict[bytes, bytes], meta: dict[str, msgspec.Raw]) -> dict[str, str]:
-    """The trace context of a request: of its HTTP headers, or of its ``_meta`` where they have none."""
-    if b"traceparent" in headers:
-        return {
-            name: headers[name.encode()].decode("latin-1")
-            for name in telemetry.CONTEXT_FIELDS
-            if name.encode() in headers
-        }
-    return {name: jsonrpc.string(meta[name], f"_meta.{name}") for name in telemetry.CONTEXT_FIELDS if name in meta}
-
-
-def _param_headers(headers: dict[bytes, bytes]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers.items()
-        if name.startswith(PARAM_HEADER_PREFIX)
-    )
 
 
 def _as_rpc(error: InterlockError) -> RpcError:

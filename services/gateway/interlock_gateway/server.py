@@ -9,8 +9,9 @@ from typing import Any
 import uvicorn
 
 from interlock_common.errors import ConfigurationError
-from interlock_gateway.mcp_endpoint import McpEndpoint, Receive, Scope
+from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.reply import Send
+from interlock_gateway.requests import Receive, Scope
 
 _SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/mcp/?")
 _BACKLOG = 1024

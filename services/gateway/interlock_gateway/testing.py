@@ -168,9 +168,7 @@ class EdgeWorld:
     streams: Streams = field(default_factory=Streams)
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
     client: UpstreamClient = field(
-        default_factory=lambda: UpstreamClient(
-            connections=8, idle_timeout=5, max_answer=64 * 1024, allow_private=True
-        )
+        default_factory=lambda: UpstreamClient(connections=8, idle_timeout=5, max_answer=64 * 1024, allow_private=True)
     )
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ async def test_the_resource_of_a_virtual_server_is_its_own(world: EdgeWorld) -> 
     ("origin", "host", "status"),
     [
         ("https://evil.example", "gateway.example", 403), ("null", "gateway.example", 403),
-        ("https://console.example", "gateway.example", 200), ("https://gateway.example", "gateway.example", 200),
+        ("https://console.example", "gateway.example", 200), ("https://gateway.example", "gateway.example", 403),
         ("https://console.example.evil.example", "gateway.example", 403),
     ],
 )  # fmt: skip
