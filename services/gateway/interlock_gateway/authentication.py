@@ -59,6 +59,7 @@ class Caller:
 
     principal: str
     token_id: str
+    expires_at: int
     is_admin: bool
     unrestricted: bool
     teams: frozenset[str]
@@ -192,6 +193,7 @@ def _caller(token: VerifiedToken, principal: Principal) -> Caller:
     return Caller(
         principal=principal.name,
         token_id=token.id,
+        expires_at=token.expires_at,
         is_admin=principal.is_admin,
         unrestricted=principal.is_admin and token.teams is None,
         teams=teams,

@@ -205,7 +205,7 @@ class McpEndpoint:
             await request.reply.json(b"", status=405, headers=((b"allow", b"POST"),))
             return
         session = await self._session(request, caller)
-        await self.streams.serve(request.reply, request.receive, self.sessions.watch(session))
+        await self.streams.serve(request.reply, request.receive, self.sessions.watch(session, caller.expires_at))
 
     async def _delete(self, request: McpRequest, caller: Caller) -> None:
         await self.sessions.end(await self._session(request, caller))

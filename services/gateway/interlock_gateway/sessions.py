@@ -53,9 +53,9 @@ class Sessions:
         async with self._reached():
             await kv.delete(self._bus, SESSIONS, session_key(session_id))
 
-    def watch(self, session_id: str) -> "SessionEnd":
-        """Whether a session goes on, for the stream that waits on it."""
-        return SessionEnd(self._mirror, session_key(session_id))
+    def watch(self, session_id: str, expires_at: int) -> "SessionEnd":
+        """Whether a session, and the token it is used with, go on: for the stream that waits on both."""
+        return SessionEnd(self._mirror, session_key(session_id), self._clock, expires_at)
 
     @asynccontextmanager
     async def _reached(self) -> AsyncGenerator[None]:
@@ -68,14 +68,16 @@ class Sessions:
 
 
 class SessionEnd:
-    """Tells a long-lived stream whether its session has ended, wherever that was decided."""
+    """Tells a long-lived stream whether its session has ended, wherever that was decided, or its token expired."""
 
-    def __init__(self, mirror: Mirror[Session], key: str) -> None:
+    def __init__(self, mirror: Mirror[Session], key: str, clock: Clock, expires_at: int) -> None:
         self._mirror = mirror
         self._key = key
+        self._clock = clock
+        self._expires_at = expires_at
         self._seen = False
 
     def reached(self) -> bool:
         present = self._mirror.get(self._key) is not None
         self._seen = self._seen or present
-        return self._seen and not present
+        return (self._seen and not present) or self._clock.time() >= self._expires_at

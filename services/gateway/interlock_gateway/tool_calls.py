@@ -175,7 +175,8 @@ def _upstream_request(call: ToolCall, route: Route, arguments: bytes) -> Upstrea
         name=route.tool.name,
         params=_encode(params),
         session_key=call.session or call.caller.principal,
-        param_headers=call.param_headers,
+        # They repeat arguments: what a plugin took out of those must not leave in a header.
+        param_headers=call.param_headers if arguments == bytes(call.params.get("arguments", b"{}")) else (),
     )
 
 

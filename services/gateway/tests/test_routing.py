@@ -18,7 +18,7 @@ def caller(name: str = ADA, **changes: Any) -> Caller:
         "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
         "scopes": TokenScopes(),
     }  # fmt: skip
-    return Caller(principal=name, token_id="t-1", **said | changes)
+    return Caller(principal=name, token_id="t-1", expires_at=2**40, **said | changes)
 
 
 def catalog(*items: Any) -> Catalog:

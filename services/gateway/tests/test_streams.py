@@ -1,12 +1,16 @@
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from interlock_common.messages.gateway import Session
+from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
 from interlock_gateway import streams
 from interlock_gateway.reply import Reply
+from interlock_gateway.sessions import SessionEnd
 from interlock_gateway.streams import TOOLS_CHANGED, Streams
+from interlock_gateway.testing import FakeMirror
 
 
 class End:
@@ -108,3 +112,18 @@ async def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> 
     await until(lambda: client.body.count(b": keep-alive\n\n") >= 2)
     end.over = True
     await task
+
+
+def test_a_stream_is_over_when_its_token_expires_or_its_session_has_ended() -> None:
+    clock = ManualClock()
+    mirror: FakeMirror[Session] = FakeMirror({"k": Session("ada@example.com", "2025-11-25", 0)})
+    end = SessionEnd(cast("Any", mirror), "k", clock, expires_at=int(clock.time()) + 60)
+    assert not end.reached()
+    clock.advance(59)
+    assert not end.reached()
+    clock.advance(1)
+    assert end.reached()
+    ended = SessionEnd(cast("Any", mirror), "k", clock, expires_at=2**40)
+    assert not ended.reached()
+    mirror.items.clear()
+    assert ended.reached()

@@ -108,6 +108,18 @@ async def test_a_replacement_reaches_the_upstream_and_the_client(world: EdgeWorl
     assert (await call(world)).json()["result"]["content"] == []
 
 
+async def test_what_a_plugin_takes_out_of_the_arguments_leaves_in_no_header(world: EdgeWorld, notes: Notes) -> None:
+    headers, body = modern_call(arguments={"text": "hello"})
+    headers["mcp-param-text"] = "hello"
+    token = world.signer.token("ada@example.com")
+    await ask(world.endpoint(), body, headers, token=token)
+    assert notes.headers[0]["mcp-param-text"] == "hello"
+    world.bindings.items["tool_pre_invoke"] = Binding("tool_pre_invoke", ("redact",))
+    world.plugins.verdict = HookVerdict("replace", payload=msgspec.Raw(b'{"text":"***"}'))
+    await ask(world.endpoint(), body, headers, token=token)
+    assert "mcp-param-text" not in notes.headers[1]
+
+
 async def test_a_chain_of_other_tools_is_not_asked(world: EdgeWorld, notes: Notes) -> None:
     world.bindings.items["tool_pre_invoke"] = Binding("tool_pre_invoke", ("guard",), tools=("add",))
     assert (await call(world)).status == 200
