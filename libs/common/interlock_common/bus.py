@@ -5,6 +5,7 @@ second link, moves everything there, drains the first and closes it: at no momen
 """
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -28,6 +29,7 @@ from interlock_common.messages.access import MAX_PAYLOAD
 from interlock_common.micro import Presence
 
 _ROTATE_SECONDS = 10.0
+_ATTEMPT_SECONDS = 30.0
 _NOBODY_PAUSES = (0.01, 0.04, 0.1)
 """Seconds between tries while nobody answers a subject: nothing was delivered, so asking again is safe, and the
 only replica of a service may be changing its connection or restarting."""
@@ -124,9 +126,12 @@ class Bus:
 
     async def start(self) -> None:
         """Connect, trying for as long as it takes, and answer the declared endpoints."""
-        link = Link(self._presence, self._identity.client_context(), self)
-        await link.open()
-        self._link = link
+        while self._link is None:
+            link = Link(self._presence, self._identity.client_context(), self)
+            with contextlib.suppress(TimeoutError):  # once more, with the certificate of that moment
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    await link.open()
+                    self._link = link
 
     async def stop(self) -> None:
         """Take no new work, finish what has begun, send what is buffered, close."""
