@@ -101,12 +101,15 @@ async def test_a_mirror_is_complete_follows_changes_and_survives_a_bus_restart(e
     await seen("bob", None)
     assert set(mirror.items) == {"ada"}
 
+    assert mirror.stale_since is None
     await embedded_bus.stop(kill=True)
+    await until(lambda: mirror.stale_since is not None)
     await embedded_bus.start()
     await until(lambda: auth.connected, 15)
     await kv.put(auth, resources.PRINCIPALS, "eve", Principal("eve"))
     await seen("eve", Principal("eve"))
     assert set(mirror.items) == {"ada", "eve"}
+    assert mirror.stale_since is None
     await mirror.stop()
     await gateway.stop()
     await auth.stop()
