@@ -18,6 +18,7 @@ from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.errors import ScopeMissing, TokenRevoked
 from interlock_gateway.handshake import discover_result, initialize_result, negotiate
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Envelope, RpcError
+from interlock_gateway.leaving import Gone, while_connected
 from interlock_gateway.listing import list_tools
 from interlock_gateway.live import Ended
 from interlock_gateway.reply import Reply, Send
@@ -61,6 +62,8 @@ class McpEndpoint:
             await self._refuse(request, _as_rpc(error), error)
         except Ended:
             await self._end(request)
+        except Gone:
+            _log.info("the client left before its call was answered", record=request.reply.record_id)
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001 - the last line: a caller learns nothing of it, the log everything
@@ -113,7 +116,8 @@ class McpEndpoint:
         check_modern(request.headers, meta, request.method, name)
         match request.method:
             case "tools/call":
-                await self._call(request, caller, params, meta, session="")
+                async with while_connected(request.receive):
+                    await self._call(request, caller, params, meta, session="")
             case "tools/list":
                 await self._list(request, caller, modern=True)
             case "server/discover":

@@ -67,12 +67,12 @@ class ToolCalls:
         record = await self.recorder.intent(call.caller, route, arguments, call.server_id, call.peer)
         reply.record_id = record.intent
         outcome: Outcome = "cancelled"
-        reason = ""
+        reason = "the client left"
         try:
             with self.live.on_behalf_of(call.caller.token_id):
                 checked = await self._before(call, route, arguments, record)
                 result = await self._call_upstream(call, route, checked, record, reply)
-                outcome = "tool_error" if result.is_error else "ok"
+                outcome, reason = ("tool_error" if result.is_error else "ok"), ""
                 await reply.answer(result.message)
         except Ended:
             outcome, reason = "revoked", "the token was revoked while the call ran"

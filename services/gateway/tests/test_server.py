@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from interlock_common.errors import ConfigurationError
+from interlock_common.messages.audit import CallOutcome
 from interlock_common.testing.waiting import until
 from interlock_gateway.server import Router, listen, make_server
 from interlock_gateway.testing import EdgeWorld, modern_call, result_of, upstream_at
@@ -66,6 +67,34 @@ async def test_events_reach_the_client_while_the_upstream_holds_the_rest_back(wo
         rest = await answer.content.read()
     final = json.loads(rest.removeprefix(b"event: message\ndata: "))
     assert (final["id"], final["result"]["content"][0]["text"]) == (7, "done")
+
+
+async def test_a_client_that_leaves_cancels_its_call_and_the_upstream_is_told(world: EdgeWorld, serve: Any) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        asked.set()
+        try:
+            while True:
+                await stream.write(b": waiting\n\n")
+                await asyncio.sleep(0.01)
+        except (ConnectionError, asyncio.CancelledError):
+            left.set()
+            raise
+
+    world.register(upstream_at(await serve(handler)))
+    headers, body = modern_call()
+    headers |= {"authorization": f"Bearer {world.signer.token()}"}
+    async with asyncio.timeout(10), edge(world) as url, aiohttp.ClientSession() as session:
+        call = asyncio.create_task(session.post(f"{url}/mcp", data=body, headers=headers).__aenter__())
+        await asked.wait()
+        call.cancel()
+        await left.wait()
+        await until(lambda: world.audit.of(CallOutcome) != [])
+    (outcome,) = world.audit.of(CallOutcome)
+    assert (outcome.outcome, outcome.reason) == ("cancelled", "the client left")
 
 
 @pytest.mark.parametrize(
