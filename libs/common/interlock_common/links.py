@@ -72,8 +72,7 @@ class Link:
         try:
             await self._open()
         except BaseException:
-            with contextlib.suppress(NatsError, IncorrectState):  # it may not have come so far
-                await self._broker.connection.close()
+            await self._close()
             raise
 
     async def _open(self) -> None:
@@ -100,10 +99,20 @@ class Link:
         except NatsError as error:
             _log.warning("bus connection could not be drained", error=type(error).__name__)
         finally:
-            await self.client.close()
-            # Stops FastStream's tasks; its own draining would wait for pull subscriptions that nobody reads any more.
-            with contextlib.suppress(NatsError):
-                await self._broker.stop()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Close the connection, then let FastStream end its tasks without touching what is closed.
+
+        The other way round it would drain, and wait for pull subscriptions that nobody reads any more.
+        """
+        with contextlib.suppress(NatsError, IncorrectState):  # it may not have come so far as to be connected
+            await self._broker.connection.close()
+        declared: list[Any] = list(self._broker.subscribers)
+        for subscriber in declared:
+            subscriber.subscription = None
+        with contextlib.suppress(NatsError):
+            await self._broker.stop()
 
     async def _drain(self) -> None:
         declared: list[Any] = list(self._broker.subscribers)

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import msgspec
 import pytest
@@ -195,3 +196,21 @@ async def test_the_services_protocol_reports_real_figures(embedded_bus: Embedded
     await operator.stop()
     await gateway.stop()
     await auth.stop()
+
+
+async def lose_the_bus_and_stop(embedded_bus: EmbeddedBus) -> None:
+    auth = embedded_bus.bus("auth")
+
+    async def echo(ask: Ask) -> Told:
+        return Told(ask.text)
+
+    auth.endpoint("svc.auth.test.echo", Ask, echo)
+    await auth.start()
+    await embedded_bus.stop(kill=True)
+    await until(lambda: not auth.connected)
+    await auth.stop()
+
+
+async def test_a_bus_that_is_gone_leaves_nothing_open_at_the_end(embedded_bus: EmbeddedBus) -> None:
+    await lose_the_bus_and_stop(embedded_bus)
+    gc.collect()  # an unclosed stream would warn here, and a warning is an error
