@@ -1,5 +1,5 @@
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -206,8 +206,8 @@ async def test_a_bus_that_is_gone_leaves_nothing_open_at_the_end(embedded_bus: E
 
     auth.endpoint("svc.auth.test.echo", Ask, echo)
     await auth.start()
-    assert auth._link is not None
-    (subscriber,) = cast("list[Any]", list(auth._link._broker.subscribers))
+    link: Any = auth._link  # pyright: ignore[reportPrivateUsage]
+    (subscriber,) = link._broker.subscribers
     assert subscriber.send_stream.statistics().open_send_streams == 1
     await embedded_bus.stop(kill=True)
     await until(lambda: not auth.connected)
