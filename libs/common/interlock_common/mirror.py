@@ -43,6 +43,7 @@ class Mirror[T]:
         self._items: dict[str, T] = {}
         self._prefix = len(f"$KV.{bucket.name}.")
         self._sync: _Sync[T] | None = None
+        self._reading: _Sync[T] | None = None
         self._listeners: list[OnChange[T]] = []
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -60,7 +61,13 @@ class Mirror[T]:
         self._listeners.append(listener)
 
     def problem(self) -> str | None:
-        """Why the mirror cannot be relied upon, for health checks."""
+        """Why the mirror cannot be relied upon, for health checks.
+
+        A value that does not fit its contract is one reason: it could be a revocation, so it is not passed over.
+        """
+        for sync in (self._reading, self._sync):
+            if sync is not None and sync.unreadable:
+                return f"bucket {self.bucket.name} holds what does not fit its contract: {min(sync.unreadable)}"
         return None if self.complete else f"bucket {self.bucket.name} is not read completely yet"
 
     async def start(self) -> None:
@@ -90,21 +97,30 @@ class Mirror[T]:
         self._task = asyncio.create_task(self._read(), name=f"mirror {self.bucket.name}")
 
     async def _read(self) -> None:
+        fresh = await self._opened()
+        self._reading = fresh
+        try:
+            await fresh.done.wait()
+        except asyncio.CancelledError:  # a reading that is given up must not go on arriving
+            await fresh.close()
+            raise
+        old, self._sync, self._reading = self._sync, fresh, None
+        self._swap(fresh.items)
+        if old is not None:
+            await old.close()
+
+    async def _opened(self) -> "_Sync[T]":
         while True:
             fresh: _Sync[T] = _Sync(self)
             try:
                 await fresh.open(self._bus.js)
-                break
             except NotFoundError:  # its owner has not created it yet
                 await self._clock.sleep(_RETRY_SECONDS)
             except (NatsError, OSError) as error:
                 _log.warning("bucket cannot be read yet", bucket=self.bucket.name, error=type(error).__name__)
                 await self._clock.sleep(_RETRY_SECONDS)
-        await fresh.done.wait()
-        old, self._sync = self._sync, fresh
-        self._swap(fresh.items)
-        if old is not None:
-            await old.close()
+            else:
+                return fresh
 
     def _swap(self, items: dict[str, T]) -> None:
         before, self._items = self._items, items
@@ -123,6 +139,7 @@ class Mirror[T]:
         metadata = message.metadata
         self.revision = max(self.revision, metadata.sequence.stream)
         value: T | None = None
+        readable = True
         if _GONE in headers or _EXPIRED in headers:
             sync.items.pop(key, None)
         else:
@@ -135,12 +152,12 @@ class Mirror[T]:
                     key=key,
                     error=str(error),
                 )
-                return
-            sync.items[key] = value
-        if sync is self._sync:
+                readable = False
+            else:
+                sync.items[key] = value
+        sync.note(key, readable=readable, last=metadata.num_pending == 0)
+        if sync is self._sync and readable:
             self._tell(key, value)
-        elif metadata.num_pending == 0:
-            sync.done.set()
 
     def _tell(self, key: str, value: T | None) -> None:
         for listener in self._listeners:
@@ -153,6 +170,8 @@ class _Sync[T]:
     def __init__(self, mirror: Mirror[T]) -> None:
         self.items: dict[str, T] = {}
         self.done = asyncio.Event()
+        self.unreadable: set[str] = set()
+        self._read_through = False
         self._mirror = mirror
         self._subscription: JetStreamContext.PushSubscription | None = None
 
@@ -165,6 +184,13 @@ class _Sync[T]:
         info = await self._subscription.consumer_info()
         if info.num_pending == 0 and info.delivered is not None and info.delivered.consumer_seq == 0:
             self.done.set()  # an empty bucket sends no message that could say it was the last
+
+    def note(self, key: str, *, readable: bool, last: bool) -> None:
+        """Take note of a message; a reading is done when it came to the end and all of it could be read."""
+        (self.unreadable.discard if readable else self.unreadable.add)(key)
+        self._read_through = self._read_through or last
+        if self._read_through and not self.unreadable:
+            self.done.set()
 
     async def _take(self, message: Msg) -> None:
         self._mirror.apply(self, message)

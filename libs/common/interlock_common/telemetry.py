@@ -29,13 +29,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 # Attributes (OpenTelemetry semantic conventions: messaging, rpc, MCP)
 MESSAGING_SYSTEM = "messaging.system"
 MESSAGING_DESTINATION = "messaging.destination.name"
-MESSAGING_OPERATION = "messaging.operation.name"
-MESSAGING_BATCH_SIZE = "messaging.batch.message_count"
 MCP_METHOD = "mcp.method.name"
 MCP_TOOL = "gen_ai.tool.name"
-MCP_PROTOCOL_VERSION = "mcp.protocol.version"
 ERROR_TYPE = "error.type"
-UPSTREAM = "interlock.upstream"
 RECORD_ID = "interlock.audit.record_id"
 
 # Metrics (durations in seconds); they measure nothing until a provider is set

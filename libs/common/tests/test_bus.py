@@ -116,6 +116,28 @@ async def test_a_mirror_is_complete_follows_changes_and_survives_a_bus_restart(e
     await auth.stop()
 
 
+async def test_a_value_that_cannot_be_read_is_named_and_never_passed_over(embedded_bus: EmbeddedBus) -> None:
+    auth = embedded_bus.bus("auth")
+    await auth.start()
+    await kv.ensure_bucket(auth, resources.PRINCIPALS)
+    await kv.put(auth, resources.PRINCIPALS, "bad", Told("no principal"))
+    mirror = Mirror(auth, resources.PRINCIPALS, Principal)
+    await mirror.start()
+    await until(lambda: "does not fit its contract: bad" in (mirror.problem() or ""))
+    assert not mirror.complete
+    await kv.put(auth, resources.PRINCIPALS, "bad", Principal("mended"))
+    await mirror.wait_complete()
+    assert mirror.problem() is None
+    await kv.put(auth, resources.PRINCIPALS, "bad", Told("spoilt again"))
+    await until(lambda: mirror.problem() is not None)
+    assert mirror.items["bad"] == Principal("mended")
+    await kv.delete(auth, resources.PRINCIPALS, "bad")
+    await until(lambda: mirror.problem() is None)
+    assert not mirror.items
+    await mirror.stop()
+    await auth.stop()
+
+
 async def test_an_expired_key_leaves_the_mirror(embedded_bus: EmbeddedBus) -> None:
     auth = embedded_bus.bus("auth")
     await auth.start()

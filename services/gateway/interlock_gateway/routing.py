@@ -45,13 +45,14 @@ class Catalog:
 
     def change(self, key: str, item: CatalogItem | None) -> None:
         """Take one change of the bucket."""
-        _, _, identifier = key.partition(".")
+        kind, _, identifier = key.partition(".")
         if isinstance(item, Upstream):
             self.upstreams[identifier] = item
         elif isinstance(item, VirtualServer):
             self.servers[identifier] = item
-        else:
+        elif kind == "upstream":  # by what the key says: a server may have been given the id of an upstream
             self.upstreams.pop(identifier, None)
+        else:
             self.servers.pop(identifier, None)
         self._offers.clear()
 

@@ -79,6 +79,14 @@ def test_a_change_of_an_upstream_changes_the_offer() -> None:
     assert not offers.offer(None).routes
 
 
+def test_a_server_with_the_id_of_an_upstream_takes_nothing_along_when_it_goes() -> None:
+    offered = catalog(NOTES, VirtualServer(NOTES.id, "s", ADA))
+    offered.change(f"server.{NOTES.id}", None)
+    assert NOTES.id in offered.upstreams
+    with pytest.raises(NotFound):
+        offered.offer(NOTES.id)
+
+
 def test_a_server_that_went_away_is_not_found() -> None:
     offers = catalog(VirtualServer("s1", "s", ROOT))
     offers.offer("s1")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import msgspec
-from sqlalchemy import CursorResult, delete, exists, or_, select, update
+from sqlalchemy import CursorResult, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -63,9 +63,6 @@ class Store:
 
     async def upstream_ids(self) -> list[str]:
         return list((await self._session.execute(select(UpstreamRow.id))).scalars())
-
-    async def upstream_exists(self, upstream_id: str) -> bool:
-        return bool(await self._session.scalar(select(exists().where(UpstreamRow.id == upstream_id))))
 
     async def remove_upstream(self, upstream_id: str) -> None:
         await self._session.execute(delete(UpstreamRow).where(UpstreamRow.id == upstream_id))
