@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from interlock_common.errors import NotFound
-from interlock_common.messages.catalog import CatalogItem, Tool, Upstream, VirtualServer, Visibility
+from interlock_common.messages.catalog import CatalogItem, Definition, Upstream, VirtualServer, Visibility
 from interlock_gateway.authentication import Caller
 
 _encode = msgspec.json.encode
@@ -23,7 +23,7 @@ class Route:
 
     public_name: str
     upstream: Upstream
-    tool: Tool
+    tool: Definition
     definition: bytes
 
 
@@ -71,11 +71,11 @@ class Catalog:
             raise NotFound("no such server", server=server_id)
         return Offer(server, self._routes(self._chosen_tools(server), prefix=server.prefix == "always"))
 
-    def _all_tools(self) -> list[tuple[Upstream, Tool]]:
+    def _all_tools(self) -> list[tuple[Upstream, Definition]]:
         ordered = sorted(self.upstreams.values(), key=lambda upstream: upstream.slug)
         return [(upstream, tool) for upstream in ordered for tool in upstream.tools]
 
-    def _chosen_tools(self, server: VirtualServer) -> list[tuple[Upstream, Tool]]:
+    def _chosen_tools(self, server: VirtualServer) -> list[tuple[Upstream, Definition]]:
         whole, chosen = set(server.upstreams), set(server.tools)
         return [
             (upstream, tool)
@@ -83,7 +83,7 @@ class Catalog:
             if upstream.id in whole or f"{upstream.id}/{tool.name}" in chosen
         ]
 
-    def _routes(self, tools: list[tuple[Upstream, Tool]], *, prefix: bool) -> dict[str, Route]:
+    def _routes(self, tools: list[tuple[Upstream, Definition]], *, prefix: bool) -> dict[str, Route]:
         routes: dict[str, Route] = {}
         for upstream, tool in tools:
             prefixed = f"{upstream.slug}-{tool.name}"
@@ -102,7 +102,7 @@ def visible(caller: Caller, visibility: Visibility, team: str | None, owner: str
     return owner == caller.principal
 
 
-def _public_definition(tool: Tool, name: str) -> bytes:
+def _public_definition(tool: Definition, name: str) -> bytes:
     """The definition as its upstream wrote it, byte for byte, with another name where it has one."""
     if name == tool.name:
         return bytes(tool.definition)

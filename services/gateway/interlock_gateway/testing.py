@@ -18,7 +18,7 @@ from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unavailable
 from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
-from interlock_common.messages.catalog import Tool, Upstream, VirtualServer, server_key, upstream_key
+from interlock_common.messages.catalog import Definition, Upstream, VirtualServer, server_key, upstream_key
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
@@ -215,7 +215,7 @@ class EdgeWorld:
 def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:
     """A public modern upstream called notes, with a tool ``echo`` unless others are named."""
     definitions = tuple(
-        Tool(name, msgspec.Raw(b'{"name":"%s","inputSchema":{}}' % name.encode()), f"sha256:{name}")
+        Definition(name, msgspec.Raw(b'{"name":"%s","inputSchema":{}}' % name.encode()), f"sha256:{name}")
         for name in tools or ("echo",)
     )
     base = Upstream("u1", "notes", "notes", url, "modern", MODERN, ROOT, tools=definitions)

@@ -14,6 +14,8 @@ from interlock_common.messages.resources import Bucket, Stream
 
 SERVICES: tuple[str, ...] = ("auth", "gateway", "catalog", "plugins", "certs", "audit")
 OPERATOR = "operator"
+WORKER = "worker"
+"""Any process that answers as an upstream on the bus."""
 BUS_ADMIN = "bus-admin"
 
 CALLS: dict[str, tuple[str, ...]] = {
@@ -35,6 +37,26 @@ MIRRORS: dict[str, tuple[Bucket, ...]] = {
 
 CONSUMES: dict[str, tuple[Stream, ...]] = {"audit": (resources.AUDIT, resources.EVENTS)}
 """Streams that a service reads through durable consumers."""
+
+FOLLOWS: dict[str, tuple[Stream, ...]] = {"gateway": (resources.SESSION_MESSAGES,)}
+"""Streams that a service reads through ordered consumers, which leave nothing behind."""
+
+_ASKS_UPSTREAMS = ("mcp.connector.*", "mcp.worker.>", "mcp.exchange.*", subjects.MCP_CHANGED)
+_ASKERS = (f"{subjects.inbox_prefix('gateway')}.>", f"{subjects.inbox_prefix('catalog')}.>")
+
+SAYS: dict[str, tuple[str, ...]] = {
+    "gateway": (*_ASKS_UPSTREAMS, subjects.MCP_SESSIONS, "mcp.edge.>", subjects.MCP_CANCEL, *_ASKERS),
+    "catalog": _ASKS_UPSTREAMS,
+    "connector": (subjects.MCP_CHANGED, *_ASKERS),
+}
+"""MCP messages that a service publishes: to upstreams on the bus, between edges, as answers of an upstream."""
+
+HEARS: dict[str, tuple[str, ...]] = {
+    "gateway": ("mcp.edge.>", subjects.MCP_CANCEL, "mcp.exchange.*", "mcp.connector.*", subjects.MCP_CHANGED),
+    "catalog": (subjects.MCP_CHANGED,),
+    "connector": ("mcp.connector.*", "mcp.exchange.*"),
+}
+"""MCP messages that a service takes; an edge answers as a connector for the tunnels it holds."""
 
 MAX_PAYLOAD = 8 * 1024 * 1024
 """Bytes of one message: room for the results that plugins look at (4 MiB) in their envelope."""
@@ -92,6 +114,14 @@ def _consumes(stream: Stream) -> Iterable[str]:
     yield f"$JS.ACK.{stream.name}.>"
 
 
+def _follows(stream: Stream) -> Iterable[str]:
+    yield from _inspects_stream(stream.name)
+    yield f"$JS.API.CONSUMER.CREATE.{stream.name}"
+    yield f"$JS.API.CONSUMER.CREATE.{stream.name}.>"
+    yield f"$JS.API.CONSUMER.DELETE.{stream.name}.>"
+    yield f"$JS.FC.{stream.name}.>"
+
+
 def _answers(name: str) -> Iterable[str]:
     """The inboxes of those who ask ``name``.
 
@@ -112,6 +142,7 @@ def _service(name: str) -> Access:
         "$JS.API.INFO",
         *CALLS.get(name, ()),
         *_answers(name),
+        *SAYS.get(name, ()),
     ]
     for bucket in resources.BUCKETS:
         if bucket.owner == name:
@@ -123,10 +154,21 @@ def _service(name: str) -> Access:
             publish += _owns_stream(stream)
     for stream in CONSUMES.get(name, ()):
         publish += _consumes(stream)
+    for stream in FOLLOWS.get(name, ()):
+        publish += _follows(stream)
     return Access(
         identity=name,
         publish=tuple(dict.fromkeys(publish)),
-        subscribe=(f"svc.{name}.> {name}", f"{subjects.inbox_prefix(name)}.>", "$SRV.>"),
+        subscribe=(f"svc.{name}.> {name}", f"{subjects.inbox_prefix(name)}.>", "$SRV.>", *HEARS.get(name, ())),
+    )
+
+
+def _worker() -> Access:
+    """An upstream on the bus: takes calls and answers them, and learns nothing else."""
+    return Access(
+        identity=WORKER,
+        publish=(*_ASKERS, subjects.MCP_CHANGED),
+        subscribe=("mcp.worker.>", f"{subjects.inbox_prefix(WORKER)}.>", "$SRV.>"),
     )
 
 
@@ -140,7 +182,7 @@ def _operator() -> Access:
         "$JS.API.CONSUMER.INFO.>",
     ]
     for bucket in resources.BUCKETS:
-        if bucket is not resources.SESSIONS:  # session ids are their clients' business
+        if bucket not in {resources.SESSIONS, resources.UPSTREAM_SESSIONS}:  # those are their clients' business
             publish += _reads_bucket(bucket)
     inbox = f"{subjects.inbox_prefix(OPERATOR)}.>"
     return Access(
@@ -151,7 +193,7 @@ def _operator() -> Access:
     )  # fmt: skip
 
 
-TABLE: tuple[Access, ...] = (*map(_service, SERVICES), _operator())
+TABLE: tuple[Access, ...] = (*map(_service, SERVICES), _worker(), _operator())
 
 
 def render_accounts(trust_domain: str) -> str:

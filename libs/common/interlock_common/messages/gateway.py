@@ -1,14 +1,52 @@
-"""What the edges keep among themselves: sessions of clients of the handshake era."""
+"""What the edges keep and say among themselves, and how an upstream is asked over the bus.
+
+**Asking over the bus** (connectors, tunnels, workers, held calls): a request carries one JSON-RPC request; every
+message published to its reply subject is one JSON-RPC message, the last of them the response with the same id. An
+empty message is a sign of life. ``ANSWER_TO_HEADER`` on a message names the subject that takes what the asker says
+meanwhile, as ``Said``. A failure of the way itself is the problem document of ``endpoints.ERROR_CODE_HEADER``.
+"""
 
 import hashlib
+from typing import Literal
 
 import msgspec
+
+ANSWER_TO_HEADER = "Interlock-Answer-To"
+SESSION_KEY_HEADER = "Interlock-Session-Key"
+"""Whose conversation with the upstream the request belongs to."""
+PRINCIPAL_HEADER = "Interlock-Principal"
+CAPABILITIES_HEADER = "Interlock-Capabilities"
+"""What the client at the far end can do, as JSON."""
+
+DESCRIBE = "interlock/describe"
+"""The method that asks a connector, tunnel or worker what it is; its result is a ``Description``."""
+
+SIGN_OF_LIFE_SECONDS = 5.0
+"""How often whoever answers an exchange shows that it is still at it; three missed ones end the exchange."""
+
+
+class Description(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The result of ``DESCRIBE``: the era the server speaks, and what it said of itself in its handshake."""
+
+    era: Literal["modern", "legacy"]
+    protocol_version: str
+    capabilities: msgspec.Raw = msgspec.Raw(b"{}")
+    instructions: str = ""
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the asker of an exchange says while it runs: the response to a request of the upstream, or to stop."""
+
+    exchange: str
+    what: Literal["answer", "cancel"]
+    message: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bucket ``sessions``, key ``session_key(id)``: any edge may serve it, only its principal may use it.
 
-    ``capabilities`` is what the client said it can do, raw; ``server_id`` the virtual server it was opened at.
+    ``capabilities`` and ``client_info`` are what the client said of itself, raw; ``server_id`` the virtual server
+    it was opened at; ``log_level`` what it last set; ``subscriptions`` the public URIs it subscribed to.
     """
 
     principal: str
@@ -16,8 +54,50 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     created_at: int
     server_id: str | None = None
     capabilities: msgspec.Raw = msgspec.Raw(b"{}")
+    client_info: msgspec.Raw = msgspec.Raw(b"{}")
+    log_level: str = ""
+    subscriptions: tuple[str, ...] = ()
+
+
+class UpstreamSession(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bucket ``upstream-sessions``, key ``upstream_session_key(…)``: a client's session as one upstream knows it.
+
+    ``id`` is empty where the upstream keeps no session.
+    """
+
+    id: str
+    protocol_version: str
+
+
+class ClientAnswer(msgspec.Struct, frozen=True):
+    """``mcp.edge.<instance>.answer``: what a client answered to a request that an edge had put to it."""
+
+    session: str
+    id: str
+    message: msgspec.Raw
+
+
+class Cancel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``mcp.cancel``, to every edge: a client of the handshake era wants a request of its session to end."""
+
+    session: str
+    request: msgspec.Raw
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``mcp.edge.<instance>.resume``: go on with a held call; asked and answered as an exchange over the bus."""
+
+    hold: str
+    principal: str
+    responses: msgspec.Raw
 
 
 def session_key(session_id: str) -> str:
     """The key of a session: a digest, so that reading the bucket hands nobody a session id."""
     return hashlib.sha256(session_id.encode()).hexdigest()
+
+
+def upstream_session_key(owner: str, upstream_id: str) -> str:
+    """The key of what an upstream knows a client by; ``owner`` is a ``session_key``."""
+    return f"{owner}.{upstream_id}"

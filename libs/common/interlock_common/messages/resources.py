@@ -50,6 +50,15 @@ EVENTS = Stream(
     max_age=2 * 86400,
     max_bytes=2**30,
 )
+SESSION_MESSAGES = Stream(
+    name="SESSIONS",
+    owner="gateway",
+    subjects=(subjects.MCP_SESSIONS,),
+    description="what streams of sessions of the handshake era said, so that any edge can resume them",
+    max_age=600,
+    max_bytes=256 * 2**20,
+    storage="memory",
+)
 
 REVOCATIONS = Bucket(
     "revocations", "auth", "what no longer counts: selectors, gone when their tokens expire", expires=True
@@ -60,6 +69,15 @@ CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual 
 BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
 TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
 SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
+UPSTREAM_SESSIONS = Bucket(
+    "upstream-sessions", "gateway", "sessions as the upstreams of the handshake era know them", expires=True,
+    storage="memory",
+)  # fmt: skip
+CONNECTORS = Bucket(
+    "connectors", "connector", "which connector runs which upstream: a lease each", expires=True, storage="memory"
+)
 
-STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS)
-BUCKETS: tuple[Bucket, ...] = (REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS)
+STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
+BUCKETS: tuple[Bucket, ...] = (
+    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS,
+)  # fmt: skip

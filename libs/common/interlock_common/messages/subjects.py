@@ -3,6 +3,7 @@
 ``svc.<service>.<noun>.<verb>``    request and reply, answered by the queue group ``<service>``
 ``evt.<service>.<noun>.<happened>`` events, kept by the stream EVENTS
 ``audit.<service>``                batches of audit records, kept by the stream AUDIT
+``mcp.<…>``                        MCP messages on their way: between edges, connectors, workers
 """
 
 # auth
@@ -16,12 +17,15 @@ AUTH_KEY_ROTATE = "svc.auth.key.rotate"
 CATALOG_UPSTREAM_CREATE = "svc.catalog.upstream.create"
 CATALOG_UPSTREAM_LIST = "svc.catalog.upstream.list"
 CATALOG_UPSTREAM_GET = "svc.catalog.upstream.get"
+CATALOG_UPSTREAM_UPDATE = "svc.catalog.upstream.update"
 CATALOG_UPSTREAM_DELETE = "svc.catalog.upstream.delete"
 CATALOG_UPSTREAM_REFRESH = "svc.catalog.upstream.refresh"
 CATALOG_SERVER_CREATE = "svc.catalog.server.create"
 CATALOG_SERVER_LIST = "svc.catalog.server.list"
 CATALOG_SERVER_GET = "svc.catalog.server.get"
+CATALOG_SERVER_UPDATE = "svc.catalog.server.update"
 CATALOG_SERVER_DELETE = "svc.catalog.server.delete"
+CATALOG_DEFINITION_ACCEPT = "svc.catalog.definition.accept"
 
 # plugins
 PLUGINS_HOOK_RUN = "svc.plugins.hook.run"
@@ -58,6 +62,42 @@ EVT_LEAF_ISSUED = "evt.certs.leaf.issued"
 EVT_UPSTREAM_CHANGED = "evt.catalog.upstream.changed"
 EVT_CHECKPOINT_SIGNED = "evt.audit.checkpoint.signed"
 EVENTS = "evt.>"
+
+
+# MCP between edges, connectors and workers
+MCP_CANCEL = "mcp.cancel"
+MCP_SESSIONS = "mcp.session.>"
+MCP_CHANGED = "mcp.changed.*"
+
+
+def session_stream(session: str, stream: str) -> str:
+    """The messages of one stream of a session of the handshake era, in their order; kept by the stream SESSIONS."""
+    return f"mcp.session.{session}.{stream}"
+
+
+def edge(instance: str, verb: str) -> str:
+    """What only one edge can do: ``answer`` takes a client's answer, ``resume`` goes on with a call it holds."""
+    return f"mcp.edge.{instance}.{verb}"
+
+
+def exchange(instance: str) -> str:
+    """What is said to exchanges that run at ``instance``."""
+    return f"mcp.exchange.{instance}"
+
+
+def connector(upstream_id: str) -> str:
+    """Calls to an upstream that a connector runs, or that an edge holds the tunnel to."""
+    return f"mcp.connector.{upstream_id}"
+
+
+def worker(name: str) -> str:
+    """Calls to a worker: any process that answers here is an upstream."""
+    return f"mcp.worker.{name}"
+
+
+def changed(upstream_id: str) -> str:
+    """Notifications of an upstream that belong to no request: list_changed, resources/updated."""
+    return f"mcp.changed.{upstream_id}"
 
 
 def inbox_prefix(service: str) -> str:

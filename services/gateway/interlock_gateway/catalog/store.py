@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 from sqlalchemy.sql import ColumnElement
 
-from interlock_common.messages.catalog import Era, Tool, Upstream, VirtualServer, Visibility
+from interlock_common.messages.catalog import Definition, Era, Upstream, VirtualServer, Visibility
 from interlock_common.messages.common import Actor
 from interlock_gateway.catalog.errors import NameTaken
 from interlock_gateway.catalog.models import ServerRow, ToolRow, UpstreamRow
@@ -155,7 +155,7 @@ def _visible_to(actor: Actor, kind: type[UpstreamRow] | type[ServerRow]) -> Colu
     return or_(kind.visibility == "public", teams, (kind.visibility == "private") & (kind.owner == actor.principal))
 
 
-def _tool_rows(tools: Sequence[Tool]) -> list[ToolRow]:
+def _tool_rows(tools: Sequence[Definition]) -> list[ToolRow]:
     return [
         ToolRow(name=tool.name, position=position, definition=bytes(tool.definition), digest=tool.digest)
         for position, tool in enumerate(tools)
@@ -167,7 +167,7 @@ def _upstream(row: UpstreamRow, tools: Sequence[ToolRow]) -> Upstream:
         id=row.id, name=row.name, slug=row.slug, url=row.url, era=cast("Era", row.era),
         protocol_version=row.protocol_version, owner=row.owner, visibility=cast("Visibility", row.visibility),
         team=row.team, reachable=row.reachable, problem=row.problem, description=row.description,
-        tools=tuple(Tool(tool.name, msgspec.Raw(tool.definition), tool.digest) for tool in tools),
+        tools=tuple(Definition(tool.name, msgspec.Raw(tool.definition), tool.digest) for tool in tools),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_common.errors import Unavailable
-from interlock_common.messages.catalog import CatalogItem, Era, Tool, UpstreamChanged
+from interlock_common.messages.catalog import CatalogItem, Definition, Era, UpstreamChanged
 from interlock_common.messages.common import Actor
 from interlock_common.testing.clock import ManualClock
 from interlock_gateway.catalog.publishing import Publisher
@@ -27,8 +27,8 @@ type Deed = tuple[str, str, str, dict[str, object]]
 """Action, actor, target and detail of an audit record."""
 
 
-def tool(name: str, definition: bytes | None = None, digest: str = "sha256:1") -> Tool:
-    return Tool(name, msgspec.Raw(definition or b'{"name": "%s"}' % name.encode()), digest)
+def tool(name: str, definition: bytes | None = None, digest: str = "sha256:1") -> Definition:
+    return Definition(name, msgspec.Raw(definition or b'{"name": "%s"}' % name.encode()), digest)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from interlock_common.database import transaction
 from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import (
     CreateUpstream,
-    Tool,
+    Definition,
     Upstream,
     UpstreamChanged,
     UpstreamList,
@@ -150,7 +150,7 @@ def _standing(upstream: Upstream) -> tuple[object, ...]:
     return (upstream.era, upstream.protocol_version, upstream.reachable, upstream.problem)
 
 
-def _digests(tools: tuple[Tool, ...]) -> dict[str, str | None]:
+def _digests(tools: tuple[Definition, ...]) -> dict[str, str | None]:
     return {tool.name: tool.digest for tool in tools}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from interlock_common.messages.catalog import Era, Tool, Upstream, VirtualServer, Visibility
+from interlock_common.messages.catalog import Definition, Era, Upstream, VirtualServer, Visibility
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -106,7 +106,7 @@ def server(virtual: VirtualServer) -> Server:
     )  # fmt: skip
 
 
-def tool(upstream: Upstream, known: Tool) -> ToolAnswer:
+def tool(upstream: Upstream, known: Definition) -> ToolAnswer:
     described = msgspec.json.decode(known.definition, type=_Described)
     return ToolAnswer(
         id=f"{upstream.id}/{known.name}", name=f"{upstream.slug}-{known.name}", original_name=known.name,

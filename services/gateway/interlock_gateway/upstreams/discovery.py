@@ -16,7 +16,7 @@ import msgspec
 from yarl import URL
 
 from interlock_common import telemetry
-from interlock_common.messages.catalog import Era, Tool
+from interlock_common.messages.catalog import Definition, Era
 from interlock_gateway.revisions import LEGACY, META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 from interlock_gateway.upstreams.addresses import check_literal
 from interlock_gateway.upstreams.exchange import Answer, RpcMessage, UpstreamUnusable, end_session, origin, post
@@ -45,7 +45,7 @@ class Discovered:
 
     era: Era
     protocol_version: str
-    tools: tuple[Tool, ...]
+    tools: tuple[Definition, ...]
 
 
 class _Capabilities(msgspec.Struct, frozen=True):
@@ -194,8 +194,8 @@ async def _shake_hands(talk: _Conversation) -> bool:
     return result.capabilities.tools is not None
 
 
-async def _list_tools(talk: _Conversation) -> tuple[Tool, ...]:
-    tools: dict[str, Tool] = {}
+async def _list_tools(talk: _Conversation) -> tuple[Definition, ...]:
+    tools: dict[str, Definition] = {}
     cursors: set[str] = set()
     params: dict[str, object] = {}
     size = 0
@@ -230,7 +230,7 @@ async def _tools_page(talk: _Conversation, params: Mapping[str, object]) -> _Too
     return page
 
 
-def read_tool(definition: bytes, url: URL) -> Tool:
+def read_tool(definition: bytes, url: URL) -> Definition:
     """A tool with its digest; raises UpstreamUnusable for a definition that no client could use."""
     try:
         definition.decode()  # decoders pass over the text of members that nobody asked for
@@ -245,7 +245,7 @@ def read_tool(definition: bytes, url: URL) -> Tool:
             "protocol",
         )
     digest = f"sha256:{hashlib.sha256(definition).hexdigest()}"
-    return Tool(name=head.name, definition=msgspec.Raw(definition), digest=digest)
+    return Definition(name=head.name, definition=msgspec.Raw(definition), digest=digest)
 
 
 def _depth(document: bytes) -> int:

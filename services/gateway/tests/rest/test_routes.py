@@ -13,7 +13,7 @@ from interlock_common.messages import audit, auth, catalog, certs, common, plugi
 from interlock_gateway.rest.testing import ACTOR, FakeWorld
 
 SCHEMA = b'{ "type":"object", "$defs":{"a":{"x":1.10}} }'
-TOOL = catalog.Tool(
+TOOL = catalog.Definition(
     "add", msgspec.Raw(b'{"name":"add","description":"adds","inputSchema":' + SCHEMA + b"}"), "sha256:ab"
 )
 NOTES = catalog.Upstream(
@@ -131,7 +131,7 @@ async def test_tools_are_those_that_the_caller_sees(client: httpx2.AsyncClient, 
 async def test_a_tool_with_an_odd_description_hides_no_other(
     client: httpx2.AsyncClient, world: FakeWorld, description: bytes
 ) -> None:
-    odd = catalog.Tool("odd", msgspec.Raw(b'{"inputSchema":{},"description":' + description + b"}"), "sha256:cd")
+    odd = catalog.Definition("odd", msgspec.Raw(b'{"inputSchema":{},"description":' + description + b"}"), "sha256:cd")
     world.catalog.items = {"upstream.u1": msgspec.structs.replace(NOTES, tools=(odd, TOOL))}
     assert [tool["description"] for tool in (await client.get("/tools")).json()] == ["", "adds"]
 
