@@ -13,7 +13,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
 from interlock_common.messages.audit import Action
-from interlock_common.messages.catalog import CatalogItem, CreateServer, CreateUpstream, UpstreamChanged
+from interlock_common.messages.catalog import CatalogItem, CreateServer, CreateUpstream, UpdateServer, UpstreamChanged
 from interlock_common.messages.common import ById, Page
 from interlock_common.messages.resources import CATALOG
 from interlock_gateway.catalog.servers import Servers
@@ -30,6 +30,7 @@ def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
     bus.endpoint(subjects.CATALOG_SERVER_CREATE, CreateServer, servers.create)
     bus.endpoint(subjects.CATALOG_SERVER_LIST, Page, servers.list)
     bus.endpoint(subjects.CATALOG_SERVER_GET, ById, servers.get)
+    bus.endpoint(subjects.CATALOG_SERVER_UPDATE, UpdateServer, servers.update)
     bus.endpoint(subjects.CATALOG_SERVER_DELETE, ById, servers.delete)
 
 

@@ -4,9 +4,11 @@ InvalidInput
 ├── InvalidName         a name from which no slug can be made, or over its bound
 ├── InvalidUrl          an address that cannot be an upstream's
 ├── InvalidVisibility   team visibility without a team of the actor
+├── InvalidComposition  an alias, an identifier or a number of things that a virtual server cannot have
 └── UnknownReference    a virtual server refers to what the actor does not see
 Conflict
-└── NameTaken           a name, slug or id is in use
+├── NameTaken           a name, slug, id or resource identifier is in use
+└── NamesCollide        two things of a virtual server would have one public name
 NotFound
 ├── UpstreamNotFound    it does not exist, or the actor may not know that it does
 └── ServerNotFound
@@ -29,12 +31,20 @@ class InvalidVisibility(InvalidInput):
     code = "invalid_visibility"
 
 
+class InvalidComposition(InvalidInput):
+    code = "invalid_composition"
+
+
 class UnknownReference(InvalidInput):
     code = "unknown_reference"
 
 
 class NameTaken(Conflict):
     code = "name_taken"
+
+
+class NamesCollide(Conflict):
+    code = "names_collide"
 
 
 class UpstreamNotFound(NotFound):

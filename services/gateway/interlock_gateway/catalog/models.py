@@ -1,6 +1,6 @@
 """The tables of the catalog. Times are milliseconds since the epoch."""
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Integer, LargeBinary, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from interlock_common.database import new_metadata
@@ -47,7 +47,7 @@ class ToolRow(Base):
 
 
 class ServerRow(Base):
-    """A virtual server; ``tools`` and ``upstreams`` are the references of the contract, in order."""
+    """A virtual server; ``tools``, ``resources``, … are the references of the contract, in order."""
 
     __tablename__ = "virtual_servers"
 
@@ -56,7 +56,14 @@ class ServerRow(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     owner: Mapped[str] = mapped_column(String(320))
     tools: Mapped[list[str]] = mapped_column(JSON)
+    resources: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    templates: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    prompts: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
     upstreams: Mapped[list[str]] = mapped_column(JSON)
     prefix: Mapped[str] = mapped_column(String(16))
+    aliases: Mapped[dict[str, str]] = mapped_column(JSON, server_default="{}")
+    instructions: Mapped[str] = mapped_column(Text, default="", server_default="")
+    resource: Mapped[str] = mapped_column(String(2048), default="", server_default="")
+    api_key_only: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     visibility: Mapped[str] = mapped_column(String(16))
     team: Mapped[str | None] = mapped_column(String(200))

@@ -9,6 +9,7 @@ from interlock_common.database import transaction
 from interlock_common.errors import Unavailable
 from interlock_common.messages.catalog import CatalogItem, server_key, upstream_key
 from interlock_gateway.catalog.outlet import Outlet
+from interlock_gateway.catalog.server_store import ServerStore
 from interlock_gateway.catalog.store import Store
 
 _log = structlog.get_logger()
@@ -49,14 +50,14 @@ class Publisher:
     async def reconcile(self, published: Iterable[str]) -> None:
         """Bring the whole bucket, of which ``published`` are the present keys, to what the database holds."""
         async with transaction(self._engine) as session:
-            store = Store(session)
-            wanted = {upstream_key(upstream_id) for upstream_id in await store.upstream_ids()}
-            wanted |= {server_key(server_id) for server_id in await store.server_ids()}
+            wanted = {upstream_key(upstream_id) for upstream_id in await Store(session).upstream_ids()}
+            wanted |= {server_key(server_id) for server_id in await ServerStore(session).ids()}
         for key in sorted(wanted | set(published)):
             await self.publish(key)
 
     async def _stored(self, key: str) -> CatalogItem | None:
         kind, _, identifier = key.partition(".")
         async with transaction(self._engine) as session:
-            store = Store(session)
-            return await (store.upstream(identifier) if kind == "upstream" else store.server(identifier))
+            if kind == "upstream":
+                return await Store(session).upstream(identifier)
+            return await ServerStore(session).get(identifier)

@@ -1,20 +1,20 @@
-"""All SQL of the catalog; whoever handles the request opens the transaction."""
+"""All SQL of upstreams; whoever handles the request opens the transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import CursorResult, delete, or_, select, update
+from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
-from sqlalchemy.sql import ColumnElement
 
-from interlock_common.messages.catalog import Definition, Era, Upstream, VirtualServer, Visibility
+from interlock_common.messages.catalog import Definition, Era, Upstream, Visibility
 from interlock_common.messages.common import Actor
 from interlock_gateway.catalog.errors import NameTaken
-from interlock_gateway.catalog.models import ServerRow, ToolRow, UpstreamRow
+from interlock_gateway.catalog.models import ToolRow, UpstreamRow
+from interlock_gateway.catalog.visible_rows import visible_to
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Due:
 
 
 class Store:
-    """The tables of the catalog in one transaction."""
+    """The tables of upstreams in one transaction."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -58,7 +58,7 @@ class Store:
         if after is not None:
             query = query.where(UpstreamRow.id > after)
         if not actor.is_admin:
-            query = query.where(_visible_to(actor, UpstreamRow))
+            query = query.where(visible_to(actor, UpstreamRow))
         return [_upstream(row, ()) for row in (await self._session.execute(query)).scalars()]
 
     async def upstream_ids(self) -> list[str]:
@@ -107,52 +107,16 @@ class Store:
             self._session.add_all(rows)
         return True
 
-    # virtual servers
-
-    async def add_server(self, server: VirtualServer) -> None:
-        """Raises NameTaken when the name or the id is in use."""
-        row = ServerRow(
-            id=server.id, name=server.name, description=server.description, owner=server.owner,
-            tools=list(server.tools), upstreams=list(server.upstreams), prefix=server.prefix,
-            visibility=server.visibility, team=server.team,
-        )  # fmt: skip
-        await self._add(row, f"a virtual server with the name {server.name} or the id {server.id} exists already")
-
-    async def server(self, server_id: str) -> VirtualServer | None:
-        row = await self._session.get(ServerRow, server_id)
-        return None if row is None else _server(row)
-
-    async def servers(self, actor: Actor, after: str | None, limit: int) -> list[VirtualServer]:
-        """A page of what ``actor`` may see, in the order of their ids."""
-        query = select(ServerRow).order_by(ServerRow.id).limit(limit)
-        if after is not None:
-            query = query.where(ServerRow.id > after)
-        if not actor.is_admin:
-            query = query.where(_visible_to(actor, ServerRow))
-        return [_server(row) for row in (await self._session.execute(query)).scalars()]
-
-    async def server_ids(self) -> list[str]:
-        return list((await self._session.execute(select(ServerRow.id))).scalars())
-
-    async def remove_server(self, server_id: str) -> None:
-        await self._session.execute(delete(ServerRow).where(ServerRow.id == server_id))
-
     async def ping(self) -> None:
         """Raises what the database raises when it is away or not migrated."""
         await self._session.execute(select(UpstreamRow.id).limit(1))
 
-    async def _add(self, row: UpstreamRow | ServerRow, taken: str) -> None:
+    async def _add(self, row: UpstreamRow, taken: str) -> None:
         self._session.add(row)
         try:
             await self._session.flush()
         except IntegrityError:
             raise NameTaken(taken) from None
-
-
-def _visible_to(actor: Actor, kind: type[UpstreamRow] | type[ServerRow]) -> ColumnElement[bool]:
-    """The same rule as ``visibility.may_see``, for pages; a test compares the two."""
-    teams = (kind.visibility == "team") & kind.team.in_(actor.teams)
-    return or_(kind.visibility == "public", teams, (kind.visibility == "private") & (kind.owner == actor.principal))
 
 
 def _tool_rows(tools: Sequence[Definition]) -> list[ToolRow]:
@@ -168,14 +132,6 @@ def _upstream(row: UpstreamRow, tools: Sequence[ToolRow]) -> Upstream:
         protocol_version=row.protocol_version, owner=row.owner, visibility=cast("Visibility", row.visibility),
         team=row.team, reachable=row.reachable, problem=row.problem, description=row.description,
         tools=tuple(Definition(tool.name, msgspec.Raw(tool.definition), tool.digest) for tool in tools),
-    )  # fmt: skip
-
-
-def _server(row: ServerRow) -> VirtualServer:
-    return VirtualServer(
-        id=row.id, name=row.name, owner=row.owner, tools=tuple(row.tools), upstreams=tuple(row.upstreams),
-        prefix=cast("Literal['none', 'always']", row.prefix), visibility=cast("Visibility", row.visibility),
-        team=row.team, description=row.description,
     )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ ADMIN = Actor("admin@example.com", is_admin=True)
 MAKER = Actor(
     "maker@example.com",
     teams=("red",),
-    permissions=("gateways.create", "gateways.delete", "gateways.update", "servers.create", "servers.delete"),
-)
+    permissions=(
+        "gateways.create", "gateways.delete", "gateways.update", "servers.create", "servers.delete", "servers.update",
+    ),
+)  # fmt: skip
 STRANGER = Actor("stranger@example.com", teams=("blue",), permissions=("*",))
 
 

@@ -6,12 +6,15 @@ from interlock_gateway.catalog.errors import InvalidVisibility, NotAllowed
 
 
 def may_see(actor: Actor, item: Upstream | VirtualServer) -> bool:
-    """Administrators see all; others what is public, their teams' and their own."""
+    """Administrators see all; others what is public, what is their teams', and, if they have teams, their own.
+
+    A credential without teams reaches public objects only, whoever holds it.
+    """
     if actor.is_admin or item.visibility == "public":
         return True
     if item.visibility == "team":
         return item.team in actor.teams
-    return item.owner == actor.principal
+    return bool(actor.teams) and item.owner == actor.principal
 
 
 def require(actor: Actor, permission: str) -> None:
