@@ -14,7 +14,7 @@ PYTEST := $(RUN) pytest
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
 
-.PHONY: help demo up test integration compose-test bench check lint types contracts format snapshots nats-config \
+.PHONY: help demo up test integration compose-test conformance bench check lint types contracts format snapshots nats-config \
         compose-up compose-down compose-logs clean
 
 help: ## list the targets
@@ -36,6 +36,9 @@ integration: | $(UV) ## the integration stories on real containers (needs a Dock
 
 compose-test: | $(UV) ## build the images, start the compose stack and call a tool through it (needs Docker)
 	@$(PYTEST) tests/integration/compose
+
+conformance: | $(UV) ## the official MCP suite, directly and through the gateway; ARGS='--cell modern_modern' for a part
+	@$(RUN) python tests/conformance/run.py $(ARGS)
 
 bench: | $(UV) ## measure the edge against a bare proxy; writes build/bench.json
 	@$(RUN) python benchmarks/run.py

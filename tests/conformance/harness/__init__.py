@@ -1,0 +1,1 @@
+"""Runs the official conformance suite, directly and through the gateway."""
