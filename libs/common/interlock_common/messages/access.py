@@ -12,7 +12,7 @@ import msgspec
 from interlock_common.messages import resources, subjects
 from interlock_common.messages.resources import Bucket, Stream
 
-SERVICES: tuple[str, ...] = ("auth", "gateway", "catalog", "plugins", "certs", "audit")
+SERVICES: tuple[str, ...] = ("auth", "gateway", "catalog", "connector", "plugins", "certs", "audit")
 OPERATOR = "operator"
 WORKER = "worker"
 """Any process that answers as an upstream on the bus."""
@@ -30,6 +30,7 @@ MIRRORS: dict[str, tuple[Bucket, ...]] = {
     ),
     "auth": (resources.TRUST,),
     "catalog": (resources.TRUST,),
+    "connector": (resources.CATALOG, resources.TRUST),
     "plugins": (resources.TRUST,),
     "audit": (resources.TRUST,),
 }  # fmt: skip

@@ -4,6 +4,8 @@
 message published to its reply subject is one JSON-RPC message, the last of them the response with the same id. An
 empty message is a sign of life. ``ANSWER_TO_HEADER`` on a message names the subject that takes what the asker says
 meanwhile, as ``Said``. A failure of the way itself is the problem document of ``endpoints.ERROR_CODE_HEADER``.
+Whoever sends more than one message numbers them in ``SEQUENCE_HEADER``, from 1: two connections, as there are while a
+certificate is exchanged, keep no order between them.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from typing import Literal
 import msgspec
 
 ANSWER_TO_HEADER = "Interlock-Answer-To"
+SEQUENCE_HEADER = "Interlock-Sequence"
 SESSION_KEY_HEADER = "Interlock-Session-Key"
 """Whose conversation with the upstream the request belongs to."""
 PRINCIPAL_HEADER = "Interlock-Principal"
@@ -20,6 +23,12 @@ CAPABILITIES_HEADER = "Interlock-Capabilities"
 
 DESCRIBE = "interlock/describe"
 """The method that asks a connector, tunnel or worker what it is; its result is a ``Description``."""
+LISTEN = "interlock/listen"
+"""The method that subscribes to the resources ``uris`` of a server of the handshake era, until the exchange ends.
+
+What the server says of them goes out on ``mcp.changed.<upstream id>``; it is answered when the server has ended."""
+END_SESSION = "interlock/end-session"
+"""The method that ends what is kept for the session key it comes with; its result is empty."""
 
 SIGN_OF_LIFE_SECONDS = 5.0
 """How often whoever answers an exchange shows that it is still at it; three missed ones end the exchange."""
@@ -35,7 +44,10 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel
 
 
 class Said(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the asker of an exchange says while it runs: the response to a request of the upstream, or to stop."""
+    """What the asker of an exchange says while it runs: the response to a request of the upstream, or to stop.
+
+    ``exchange`` is the reply subject of the request that began it.
+    """
 
     exchange: str
     what: Literal["answer", "cancel"]

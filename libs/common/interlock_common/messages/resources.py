@@ -76,8 +76,12 @@ UPSTREAM_SESSIONS = Bucket(
 CONNECTORS = Bucket(
     "connectors", "connector", "which connector runs which upstream: a lease each", expires=True, storage="memory"
 )
+TUNNELS = Bucket(
+    "tunnels", "gateway", "servers that dialled in, each at the edge that holds it", expires=True, storage="memory"
+)
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
 BUCKETS: tuple[Bucket, ...] = (
     REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS,
+    TUNNELS,
 )  # fmt: skip
