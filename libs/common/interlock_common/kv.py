@@ -1,14 +1,19 @@
 """Streams and buckets: the owner makes them, with their limits and descriptions, and writes them."""
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
-from nats.js.api import KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import Header, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
 
 from interlock_common.bus import Bus
+from interlock_common.errors import Conflict, NotFound
 from interlock_common.messages.resources import Bucket, Stream
 
 _log = structlog.get_logger()
+_ATTEMPTS = 20
+_WRONG_LAST_SEQUENCE = 10071
 _MARKER_TTL = 60.0  # how long the note of an expiry stays for watchers that were away
 
 
@@ -45,8 +50,8 @@ KeyValueConfig(
 
 async def put(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> int:
     """Write a key, for ``ttl`` seconds where given; answers its revision."""
-    headers = {"Nats-TTL": f"{max(1, round(ttl))}s"} if ttl is not None else None
-    ack = await bus.js.publish(f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers)
+    subject, headers = f"$KV.{bucket.name}.{key}", _ttl_header(ttl)
+    ack = await bus.js.publish(subject, msgspec.json.encode(value), timeout=5, headers=headers or None)
     return ack.seq
 
 
@@ -59,9 +64,39 @@ async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
     return None if entry.value is None else msgspec.json.decode(entry.value, type=kind)
 
 
+async def update[T: msgspec.Struct](
+    bus: Bus, bucket: Bucket, key: str, kind: type[T], change: Callable[[T], T], *, ttl: float | None = None
+) -> T:
+    """Change a value from what it is to what ``change`` makes of it, whoever else changes it at the same time.
+
+    Raises NotFound where there is no such key, Conflict when others are always faster.
+    """
+    held = await bus.js.key_value(bucket.name)
+    expiry = _ttl_header(ttl)
+    for _ in range(_ATTEMPTS):
+        try:
+            entry = await held.get(key)
+        except (KeyNotFoundError, NotFoundError):
+            raise NotFound(f"bucket {bucket.name} has no such key") from None
+        value = change(msgspec.json.decode(entry.value or b"", type=kind))
+        headers = expiry | {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(entry.revision)}
+        try:
+            await bus.js.publish(f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers)
+        except APIError as error:
+            if error.err_code != _WRONG_LAST_SEQUENCE:
+                raise
+        else:
+            return value
+    raise Conflict(f"a key of bucket {bucket.name} is changed by others all the time")
+
+
 async def delete(bus: Bus, bucket: Bucket, key: str) -> None:
     """Remove a key; mirrors drop it."""
     await bus.js.publish(f"$KV.{bucket.name}.{key}", b"", timeout=5, headers={"KV-Operation": "DEL"})
+
+
+def _ttl_header(ttl: float | None) -> dict[str, str]:
+    return {} if ttl is None else {"Nats-TTL": f"{max(1, round(ttl))}s"}
 
 
 async def _ensure(bus: Bus, config: StreamConfig) -> None:

@@ -5,6 +5,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 
+from pydantic import SecretStr
 from starlette.requests import Request
 
 from interlock_common import kv
@@ -16,20 +17,26 @@ from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import Binding
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
+from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.config import Settings
 from interlock_gateway.hooks import Hooks
+from interlock_gateway.limits import Concurrency
+from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
 from interlock_gateway.mcp_endpoint import McpEndpoint
+from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.routing import Catalog
 from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
+from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.streams import TOOLS_CHANGED, Streams
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.client import UpstreamClient
+from interlock_gateway.upstreams.dispatch import Upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Edge:
         self._live = LiveWork()
         self._streams = Streams()
         self._catalog = Catalog()
+        self._sealer = Sealer(_secret(settings.auth_encryption_secret))
         self._upstreams = UpstreamClient(
             connections=settings.upstream_connections,
             idle_timeout=settings.call_timeout,
@@ -130,19 +138,31 @@ class Edge:
 
     def _mcp_endpoint(self) -> McpEndpoint:
         settings, service = self._settings, self._service
-        key = settings.audit_digest_key
         recorder = Recorder(
             service.audit,
             service.clock,
-            key.get_secret_value().encode() if key else secrets.token_bytes(32),
+            _secret(settings.audit_digest_key),
             lambda: self._mirrors.revocations.revision,
         )
-        hooks = Hooks(service.bus, self._mirrors.bindings)
+        sessions = Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime)
+        tool_calls = ToolCalls(
+            catalog=self._catalog,
+            recorder=recorder,
+            hooks=Hooks(service.bus, self._mirrors.bindings),
+            upstreams=Upstreams({"http": self._upstreams}),
+            live=self._live,
+            concurrency=Concurrency(
+                per_principal=settings.principal_concurrency, per_upstream=settings.upstream_concurrency
+            ),
+        )
         return McpEndpoint(
             authenticator=self._authenticator,
-            tool_calls=ToolCalls(self._catalog, recorder, hooks, self._upstreams, self._live),
-            sessions=Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime),
-            streams=self._streams,
+            catalog=self._catalog,
+            methods=Methods(tool_calls, Listing(self._sealer, settings.list_page_size), sessions),
+            live=self._live,
+            recorder=recorder,
+            sessions=sessions,
+            traffic=SessionTraffic(sessions, self._streams),
             origins=settings.origins,
             max_body=settings.max_body_bytes,
             public_url=settings.public_url.rstrip("/"),
@@ -161,6 +181,11 @@ class Edge:
     async def _actor(self, request: Request) -> Actor:
         header = request.headers.get("authorization")
         return self._authenticator.caller(header.encode("latin-1") if header is not None else None).actor()
+
+
+def _secret(setting: SecretStr | None) -> bytes:
+    """A secret that edges share; without one, an edge has one of its own, and what it made no other understands."""
+    return setting.get_secret_value().encode() if setting else secrets.token_bytes(32)
 
 
 async def serve(settings: Settings) -> None:

@@ -18,6 +18,12 @@ class Settings(ServiceSettings):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     call_timeout: float = Field(default=60.0, gt=0)
+    call_limit: float = Field(default=3600.0, gt=0)
+    progress_resets: bool = True
+    principal_concurrency: int = Field(default=100, ge=1)
+    upstream_concurrency: int = Field(default=200, ge=1)
+    list_page_size: int = Field(default=1000, ge=1, le=10_000)
+    auth_encryption_secret: SecretStr | None = None
     upstream_connections: int = Field(default=256, ge=1)
     allow_private_upstreams: bool = False
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)

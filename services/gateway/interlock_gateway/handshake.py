@@ -1,43 +1,99 @@
 """What the gateway says of itself: ``initialize`` in the handshake era, ``server/discover`` in the stateless one."""
 
+from typing import Any
+
 import msgspec
 
+from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
+from interlock_gateway.authentication import Caller
+from interlock_gateway.offers import Offer
 from interlock_gateway.revisions import LEGACY, META_SERVER, SUPPORTED
+from interlock_gateway.routing import may_see_upstream
 
 _encode = msgspec.json.encode
-_SERVER = {"name": "interlock", "title": "Interlock", "version": "0.1.0"}
-_CAPABILITIES = {"tools": {"listChanged": True}}
+SERVER = {"name": "interlock", "title": "Interlock", "version": "0.1.0"}
+_TTL_MS = 60_000
 
 
-class _Initialize(msgspec.Struct, frozen=True, rename="camel"):
+class Initialize(msgspec.Struct, frozen=True, rename="camel"):
+    """The parameters of ``initialize``, as far as we look at them."""
+
     protocol_version: str
     capabilities: msgspec.Raw = msgspec.Raw(b"{}")
+    client_info: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def version(self) -> str:
+        """The revision both speak; our newest of that era where we do not know the client's."""
+        return self.protocol_version if self.protocol_version in LEGACY else LEGACY[0]
 
 
-_initialize = msgspec.json.Decoder(_Initialize)
+_initialize = msgspec.json.Decoder(Initialize)
+_capabilities = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def negotiate(params: msgspec.Raw) -> tuple[str, msgspec.Raw]:
-    """The revision both speak (ours when the client's is unknown) and the client's capabilities."""
+def read_initialize(params: msgspec.Raw) -> Initialize:
+    """Raises RpcError -32602 for what is no initialize."""
     try:
-        asked = _initialize.decode(params)
+        return _initialize.decode(params)
     except msgspec.DecodeError as error:
         raise jsonrpc.RpcError(jsonrpc.INVALID_PARAMS, f"initialize: {error}", status=400) from None
-    version = asked.protocol_version if asked.protocol_version in LEGACY else LEGACY[0]
-    return version, asked.capabilities
 
 
-def initialize_result(version: str) -> bytes:
-    return _encode({"protocolVersion": version, "capabilities": _CAPABILITIES, "serverInfo": _SERVER})
+def initialize_result(version: str, offer: Offer, caller: Caller) -> bytes:
+    said: dict[str, Any] = {
+        "protocolVersion": version, "capabilities": capabilities_of(offer, caller), "serverInfo": SERVER,
+    }  # fmt: skip
+    return _encode(said | _instructions(offer, caller))
 
 
-def discover_result() -> bytes:
-    return _encode({
+def discover_result(offer: Offer, caller: Caller) -> bytes:
+    said: dict[str, Any] = {
         "resultType": "complete",
         "supportedVersions": list(SUPPORTED),
-        "capabilities": _CAPABILITIES,
-        "ttlMs": 60_000,
-        "cacheScope": "public",
-        "_meta": {META_SERVER: _SERVER},
-    })  # fmt: skip
+        "capabilities": capabilities_of(offer, caller),
+        "ttlMs": _TTL_MS,
+        "cacheScope": "private",
+        "_meta": {META_SERVER: SERVER},
+    }
+    return _encode(said | _instructions(offer, caller))
+
+
+def capabilities_of(offer: Offer, caller: Caller) -> dict[str, Any]:
+    """What the endpoint can do for the caller: lists and changes always, the rest where an upstream can."""
+    held = [_declared(upstream) for upstream in _seen(offer, caller)]
+    capabilities: dict[str, Any] = {"tools": {"listChanged": True}, "logging": {}}
+    if any("resources" in each for each in held):
+        capabilities["resources"] = {"subscribe": True, "listChanged": True}
+    if any("prompts" in each for each in held):
+        capabilities["prompts"] = {"listChanged": True}
+    if any("completions" in each for each in held):
+        capabilities["completions"] = {}
+    extensions: dict[str, msgspec.Raw] = {}
+    for each in held:
+        extensions |= _members(each.get("extensions"))
+    return capabilities | ({"extensions": extensions} if extensions else {})
+
+
+def _seen(offer: Offer, caller: Caller) -> list[Upstream]:
+    return [block.upstream for _, block in offer.upstreams() if may_see_upstream(caller, block.upstream)]
+
+
+def _declared(upstream: Upstream) -> dict[str, msgspec.Raw]:
+    return _members(upstream.capabilities)
+
+
+def _members(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
+    try:
+        return {} if raw is None else _capabilities.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _instructions(offer: Offer, caller: Caller) -> dict[str, str]:
+    """The server's own words, or those of its upstream where it has but one."""
+    if offer.server is not None and offer.server.instructions:
+        return {"instructions": offer.server.instructions}
+    seen = _seen(offer, caller)
+    return {"instructions": seen[0].instructions} if len(seen) == 1 and seen[0].instructions else {}

@@ -14,8 +14,17 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 DENIED = -32003
 """A policy of the gateway refused the call; ``data`` has its code and reason."""
+RESOURCE_NOT_FOUND = -32002
+"""In the handshake era; the stateless one says INVALID_PARAMS."""
 HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
 UNSUPPORTED_PROTOCOL_VERSION = -32022
+
+STATUS = {
+    PARSE_ERROR: 400, INVALID_REQUEST: 400, INVALID_PARAMS: 400, METHOD_NOT_FOUND: 404, HEADER_MISMATCH: 400,
+    MISSING_CAPABILITY: 400, UNSUPPORTED_PROTOCOL_VERSION: 400,
+}  # fmt: skip
+"""The HTTP status that goes with an error in the stateless era (MCP 2026-07-28, transports); 200 with others."""
 
 type Id = int | str | float | None
 
@@ -58,6 +67,16 @@ class _Request(msgspec.Struct, frozen=True):
     params: msgspec.Raw
 
 
+class _Notification(msgspec.Struct, frozen=True):
+    jsonrpc: str
+    method: str
+    params: msgspec.Raw
+
+
+class _Code(msgspec.Struct, frozen=True):
+    code: int = 0
+
+
 class RpcError(Exception):
     """A refusal in the words of JSON-RPC; ``status`` is the HTTP status that goes with it."""
 
@@ -70,6 +89,7 @@ class RpcError(Exception):
 _envelope = msgspec.json.Decoder(Envelope)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
+_code = msgspec.json.Decoder(_Code)
 _encode = msgspec.json.encode
 
 
@@ -108,9 +128,21 @@ def request(request_id: Id, method: str, params: bytes) -> bytes:
     return _encode(_Request("2.0", request_id, method, msgspec.Raw(params)))
 
 
+def notification(method: str, params: bytes) -> bytes:
+    return _encode(_Notification("2.0", method, msgspec.Raw(params)))
+
+
 def answer(request_id: Id, result: bytes) -> bytes:
     return _encode(_Answer("2.0", request_id, msgspec.Raw(result)))
 
 
 def failure(request_id: Id, error: ErrorObject | msgspec.Raw) -> bytes:
     return _encode(_Failure("2.0", request_id, error))
+
+
+def code_of(error: msgspec.Raw) -> int:
+    """The code of an error object that somebody else wrote; 0 where it has none."""
+    try:
+        return _code.decode(error).code
+    except (msgspec.DecodeError, RecursionError):
+        return 0

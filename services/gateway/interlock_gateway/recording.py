@@ -4,6 +4,7 @@ import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import structlog
@@ -16,20 +17,22 @@ from interlock_common.errors import Unavailable
 from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
 from interlock_common.messages.subjects import audit_batch
 from interlock_gateway.authentication import Caller
-from interlock_gateway.routing import Route
+from interlock_gateway.offers import Route
 
 _log = structlog.get_logger()
 
 _MAX_TEXT = 256
 """Characters of what a caller wrote that a refusal repeats: nobody fills the record with a body."""
 
-type Outcome = Literal["ok", "tool_error", "denied", "failed", "cancelled", "revoked"]
+type Outcome = Literal["ok", "tool_error", "input_required", "denied", "failed", "cancelled", "revoked"]
 
 _PUBLISH_SPAN = f"publish {audit_batch('gateway')}"
-_OUTCOME_ATTRIBUTES: dict[Outcome, dict[str, str]] = {
-    outcome: {telemetry.MCP_METHOD: "tools/call", telemetry.OUTCOME: outcome}
-    for outcome in ("ok", "tool_error", "denied", "failed", "cancelled", "revoked")
-}
+
+
+@cache
+def _attributes(method: str, outcome: Outcome) -> dict[str, str]:
+    """Few methods, few outcomes: made once each."""
+    return {telemetry.MCP_METHOD: method, telemetry.OUTCOME: outcome}
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class CallRecord:
     """The open record of one call, until its outcome is known."""
 
     intent: str
+    method: str
     begun: float
     trace_id: str
     span_id: str
@@ -53,26 +57,26 @@ class Recorder:
         self._revocation_revision = revocation_revision
 
     async def intent(
-        self, caller: Caller, route: Route, arguments: bytes, server_id: str | None, peer: str
+        self, caller: Caller, route: Route, payload: bytes, *, method: str, server_id: str | None, peer: str
     ) -> CallRecord:
         """Make the intent durable; raises Unavailable when it could not be, and the call must not leave then."""
         trace_id, span_id = telemetry.current_ids()
-        record = CallRecord(self._new_id(), self._clock.monotonic(), trace_id, span_id)
+        record = CallRecord(self._new_id(), method, self._clock.monotonic(), trace_id, span_id)
         intent = CallIntent(
             id=record.intent,
             at=self._now(),
             principal=caller.principal,
-            method="tools/call",
-            tool=route.tool.name,
+            method=method,
+            tool=route.definition.name,
             upstream=route.upstream.name,
             trace_id=trace_id,
             span_id=span_id,
             token_id=caller.token_id,
             server_id=server_id,
-            arguments="hmac-sha256:" + hmac.digest(self._digest_key, arguments, "sha256").hex(),
+            arguments="hmac-sha256:" + hmac.digest(self._digest_key, payload, "sha256").hex(),
             peer=peer,
             revocation_seq=self._revocation_revision(),
-            definition=route.tool.digest,
+            definition=route.definition.digest,
         )
         with telemetry.span(_PUBLISH_SPAN, SpanKind.PRODUCER):
             await self._log.record(intent)
@@ -81,7 +85,7 @@ class Recorder:
     def outcome(self, record: CallRecord, outcome: Outcome, *, size: int = 0, reason: str = "") -> None:
         """Record how the call ended; it rides along with the next batch."""
         seconds = self._clock.monotonic() - record.begun
-        telemetry.CALL_DURATION.record(seconds, _OUTCOME_ATTRIBUTES[outcome])
+        telemetry.CALL_DURATION.record(seconds, _attributes(record.method, outcome))
         self._soon(CallOutcome(
             id=self._new_id(),
             at=self._now(),

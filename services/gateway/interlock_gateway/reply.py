@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from interlock_gateway.jsonrpc import INTERNAL_ERROR, RpcError
+
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 type HeaderPairs = Iterable[tuple[bytes, bytes]]
 
@@ -43,6 +45,14 @@ class Reply:
         if not self.streaming:
             await self.open_stream()
         await self._body(b"event: message\ndata: " + data + b"\n\n", more=True)
+
+    async def notify(self, message: bytes) -> None:
+        await self.event(message)
+
+    async def ask(self, method: str, params: bytes) -> bytes:
+        """Nobody can be asked over this: clients of the stateless era are not."""
+        del params
+        raise RpcError(INTERNAL_ERROR, f"{method} cannot be asked of a client of this era")
 
     async def comment(self, text: bytes) -> None:
         """A line that clients ignore, to keep the connection alive."""

@@ -13,7 +13,6 @@ from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
 from interlock_gateway.jsonrpc import INVALID_REQUEST, RpcError
 from interlock_gateway.reply import Reply
-from interlock_gateway.revisions import PARAM_HEADER_PREFIX
 
 _BODY_SECONDS = 30.0
 
@@ -71,11 +70,3 @@ class McpRequest:
         if b"traceparent" in headers:
             return {name: headers[name.encode()].decode("latin-1") for name in fields if name.encode() in headers}
         return {name: jsonrpc.string(meta[name], f"_meta.{name}") for name in fields if name in meta}
-
-    def param_headers(self) -> tuple[tuple[str, str], ...]:
-        """The ``Mcp-Param-*`` headers, which repeat arguments for whoever routes by them."""
-        return tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in self.headers.items()
-            if name.startswith(PARAM_HEADER_PREFIX)
-        )

@@ -1,6 +1,7 @@
 """The last touch on a result: the id of the request, the id of its record, the member the stateless era asks for."""
 
 from dataclasses import dataclass
+from typing import Literal, Self
 
 import msgspec
 
@@ -18,6 +19,12 @@ class _Peek(msgspec.Struct, frozen=True, rename="camel"):
     result_type: str | None = None
     meta: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="_meta", default=msgspec.UNSET)
 
+    @property
+    def outcome(self) -> Literal["ok", "tool_error", "input_required"]:
+        if self.result_type == "input_required":
+            return "input_required"
+        return "tool_error" if self.is_error else "ok"
+
 
 _peek = msgspec.json.Decoder(_Peek)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -25,10 +32,16 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The message that answers the request."""
+    """The message that answers the request, and what that comes to; ``status`` is HTTP's in the stateless era."""
 
     message: bytes
-    is_error: bool
+    outcome: Literal["ok", "tool_error", "input_required"]
+    status: int = 200
+
+    @classmethod
+    def failed(cls, request_id: jsonrpc.Id, error: msgspec.Raw) -> Self:
+        """The error that an upstream answered, as it was."""
+        return cls(jsonrpc.failure(request_id, error), "tool_error", jsonrpc.STATUS.get(jsonrpc.code_of(error), 200))
 
 
 def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: bool) -> Result:
@@ -39,7 +52,7 @@ def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: boo
     try:
         seen = _peek.decode(result)
     except msgspec.DecodeError:
-        return Result(jsonrpc.answer(request_id, result), is_error=False)
+        return Result(jsonrpc.answer(request_id, result), "ok")
     added: dict[str, object] = {}
     if modern and seen.result_type is None:
         added["resultType"] = "complete"
@@ -50,7 +63,7 @@ def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: boo
         result = _encode(members)
     else:
         added["_meta"] = {RECORD_META: record_id}
-    return Result(jsonrpc.answer(request_id, _with_first_members(result, added)), is_error=seen.is_error)
+    return Result(jsonrpc.answer(request_id, _with_first_members(result, added)), seen.outcome)
 
 
 def _with_first_members(obj: bytes, added: dict[str, object]) -> bytes:

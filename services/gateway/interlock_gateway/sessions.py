@@ -1,10 +1,10 @@
 """Sessions of clients of the handshake era: in a bucket, so that any edge serves any of them."""
 
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-import msgspec
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
@@ -16,6 +16,16 @@ from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
 from interlock_gateway.authentication import Caller
+from interlock_gateway.handshake import Initialize
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session that its caller may use: its id, its key on the bus, its record."""
+
+    id: str
+    key: str
+    record: Session
 
 
 class Sessions:
@@ -27,35 +37,43 @@ class Sessions:
         self._clock = clock
         self._lifetime = lifetime
 
-    async def open(self, caller: Caller, version: str, server_id: str | None, capabilities: msgspec.Raw) -> str:
+    async def open(self, caller: Caller, asked: Initialize, server_id: str | None) -> OpenSession:
         """A new session; its id is 256 bits of randomness in visible ASCII."""
         session_id = secrets.token_urlsafe(32)
-        session = Session(caller.principal, version, int(self._clock.time()), server_id, capabilities)
+        record = Session(
+            caller.principal, asked.version, int(self._clock.time()), server_id, asked.capabilities, asked.client_info
+        )
+        session = OpenSession(session_id, session_key(session_id), record)
         async with self._reached():
-            await kv.put(self._bus, SESSIONS, session_key(session_id), session, ttl=self._lifetime)
-        return session_id
+            await kv.put(self._bus, SESSIONS, session.key, record, ttl=self._lifetime)
+        return session
 
-    async def find(self, session_id: str, caller: Caller, server_id: str | None) -> Session:
+    async def update(self, key: str, change: Callable[[Session], Session]) -> None:
+        """Change the record of a session, whatever other edges change at the same time."""
+        async with self._reached():
+            await kv.update(self._bus, SESSIONS, key, Session, change)
+
+    async def find(self, session_id: str, caller: Caller, server_id: str | None) -> OpenSession:
         """The session, from memory or, when it was opened elsewhere a moment ago, from the bus.
 
         Raises NotFound when it has ended, or is another principal's or another server's.
         """
         key = session_key(session_id)
-        session = self._mirror.get(key)
-        if session is None:
+        record = self._mirror.get(key)
+        if record is None:
             async with self._reached():
-                session = await kv.get(self._bus, SESSIONS, key, Session)
-        if session is None or session.principal != caller.principal or session.server_id != server_id:
+                record = await kv.get(self._bus, SESSIONS, key, Session)
+        if record is None or record.principal != caller.principal or record.server_id != server_id:
             raise NotFound("no such session: it ended, or was never opened here")
-        return session
+        return OpenSession(session_id, key, record)
 
-    async def end(self, session_id: str) -> None:
+    async def end(self, session: OpenSession) -> None:
         async with self._reached():
-            await kv.delete(self._bus, SESSIONS, session_key(session_id))
+            await kv.delete(self._bus, SESSIONS, session.key)
 
-    def watch(self, session_id: str, expires_at: int) -> "SessionEnd":
+    def watch(self, session: OpenSession, expires_at: int) -> "SessionEnd":
         """Whether a session, and the token it is used with, go on: for the stream that waits on both."""
-        return SessionEnd(self._mirror, session_key(session_id), self._clock, expires_at)
+        return SessionEnd(self._mirror, session.key, self._clock, expires_at)
 
     @asynccontextmanager
     async def _reached(self) -> AsyncGenerator[None]:

@@ -19,20 +19,25 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unavailable
 from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
 from interlock_common.messages.catalog import Definition, Upstream, VirtualServer, server_key, upstream_key
-from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
+from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.hooks import Hooks
+from interlock_gateway.limits import Concurrency
+from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
 from interlock_gateway.mcp_endpoint import McpEndpoint
+from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.routing import Catalog
-from interlock_gateway.sessions import Sessions
+from interlock_gateway.session_traffic import SessionTraffic
+from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.streams import Streams
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.client import UpstreamClient
+from interlock_gateway.upstreams.dispatch import Upstreams
 
 ISSUER, AUDIENCE = "test-issuer", "test-audience"
 ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"
@@ -121,10 +126,10 @@ class FakePlugins:
 class NoSessions:
     """Sessions of an edge that has none."""
 
-    async def open(self, *_: object) -> str:
+    async def open(self, *_: object) -> OpenSession:
         raise Unavailable("sessions cannot be reached at the moment")
 
-    async def find(self, *_: object) -> Session:
+    async def find(self, *_: object) -> OpenSession:
         raise Unavailable("sessions cannot be reached at the moment")
 
     async def end(self, *_: object) -> None:
@@ -164,6 +169,7 @@ class EdgeWorld:
     audit: FakeAudit = field(default_factory=FakeAudit)
     plugins: FakePlugins = field(default_factory=FakePlugins)
     catalog: Catalog = field(default_factory=Catalog)
+    page_size: int = 100
     live: LiveWork = field(default_factory=LiveWork)
     streams: Streams = field(default_factory=Streams)
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
@@ -189,11 +195,18 @@ class EdgeWorld:
     def endpoint(self, **changes: Any) -> McpEndpoint:
         recorder = Recorder(cast("AuditLog", self.audit), SYSTEM_CLOCK, b"digest key", lambda: 42)
         hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
+        tool_calls = ToolCalls(
+            self.catalog, recorder, hooks, Upstreams({"http": self.client}), self.live,
+            Concurrency(per_principal=100, per_upstream=100),
+        )  # fmt: skip
         parts: dict[str, Any] = {
             "authenticator": self.authenticator,
-            "tool_calls": ToolCalls(self.catalog, recorder, hooks, self.client, self.live),
+            "catalog": self.catalog,
+            "methods": Methods(tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions),
+            "live": self.live,
+            "recorder": recorder,
             "sessions": self.sessions,
-            "streams": self.streams,
+            "traffic": SessionTraffic(self.sessions, self.streams),
             "origins": frozenset({"https://console.example"}),
             "max_body": 64 * 1024,
             "public_url": "https://gateway.example",

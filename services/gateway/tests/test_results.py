@@ -51,13 +51,14 @@ def test_a_meta_that_is_no_object_is_replaced(meta: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "is_error"),
+    ("result", "outcome"),
     [
-        (b"{}", False),
-        (b'{"isError":false}', False),
-        (b'{"isError":true}', True),
-        (b'{"isError":true,"_meta":{}}', True),
+        (b"{}", "ok"),
+        (b'{"isError":false}', "ok"),
+        (b'{"isError":true}', "tool_error"),
+        (b'{"isError":true,"_meta":{}}', "tool_error"),
+        (b'{"resultType":"input_required","requestState":"x"}', "input_required"),
     ],
 )
-def test_an_error_of_the_tool_is_seen(result: bytes, *, is_error: bool) -> None:
-    assert finish(result, 7, "r-1", modern=True).is_error is is_error
+def test_what_a_result_comes_to_is_seen(result: bytes, outcome: str) -> None:
+    assert finish(result, 7, "r-1", modern=True).outcome == outcome

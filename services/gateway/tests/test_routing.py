@@ -5,12 +5,12 @@ import pytest
 
 from interlock_common.errors import NotFound
 from interlock_common.messages.catalog import VirtualServer
+from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Caller, TokenScopes
 from interlock_gateway.errors import ScopeMissing
-from interlock_gateway.listing import list_tools
-from interlock_gateway.routing import Catalog, visible
+from interlock_gateway.listing import Listing
+from interlock_gateway.routing import Catalog, offer_for, visible
 from interlock_gateway.testing import ADA, ROOT, upstream_at
-from interlock_gateway.tool_calls import offer_for
 
 
 def caller(name: str = ADA, **changes: Any) -> Caller:
@@ -35,8 +35,9 @@ OTHER = upstream_at("http://y/", "echo", "sum", id="u2", name="other", slug="oth
 
 def test_the_whole_offer_prefixes_every_tool_in_a_stable_order() -> None:
     expected = ["notes-echo", "notes-add", "other-echo", "other-sum"]
-    assert list(catalog(NOTES, OTHER).offer(None).routes) == expected
-    assert list(catalog(OTHER, NOTES).offer(None).routes) == expected
+    for offers in (catalog(NOTES, OTHER), catalog(OTHER, NOTES)):
+        assert [tool["name"] for tool in tools(offers, modern=True)["tools"]] == expected
+        assert set(offers.offer(None).routes["tool"]) == set(expected)
 
 
 @pytest.mark.parametrize(
@@ -45,38 +46,39 @@ def test_the_whole_offer_prefixes_every_tool_in_a_stable_order() -> None:
         ({"upstreams": ("u1",)}, ["echo", "add"]),
         ({"tools": ("u2/sum", "u1/add", "u1/none", "u9/x")}, ["add", "sum"]),
         ({"upstreams": ("u1",), "prefix": "always"}, ["notes-echo", "notes-add"]),
-        ({"upstreams": ("u2", "u1")}, ["echo", "add", "other-echo", "sum"]),
+        ({"upstreams": ("u2", "u1")}, ["notes-echo", "add", "other-echo", "sum"]),
         ({}, []),
     ],
 )
 def test_a_virtual_server_offers_what_it_chose(changes: dict[str, Any], names: list[str]) -> None:
-    assert list(catalog(NOTES, OTHER, VirtualServer("s1", "s", ROOT, **changes)).offer("s1").routes) == names
+    assert list(catalog(NOTES, OTHER, VirtualServer("s1", "s", ROOT, **changes)).offer("s1").routes["tool"]) == names
 
 
 def test_no_tool_takes_the_name_of_another() -> None:
     tricky = upstream_at("http://z/", "other-echo", id="u3", name="zz", slug="zz")
     server = VirtualServer("s1", "s", ROOT, upstreams=("u1", "u2", "u3"))
-    routes = catalog(NOTES, OTHER, tricky, server).offer("s1").routes
+    routes = catalog(NOTES, OTHER, tricky, server).offer("s1").routes["tool"]
     assert routes["other-echo"].upstream.id == "u2"
     assert routes["zz-other-echo"].upstream.id == "u3"
+    assert "echo" not in routes
 
 
 def test_a_definition_keeps_its_bytes_but_for_the_name() -> None:
     written = b'{"name":"echo","inputSchema":{"x":1.0,"$defs":{"a":{"const":1e2}}},"title":"\\u00e9"}'
     tool = msgspec.structs.replace(NOTES.tools[0], definition=msgspec.Raw(written))
     offers = catalog(msgspec.structs.replace(NOTES, tools=(tool,)), VirtualServer("s1", "s", ROOT, upstreams=("u1",)))
-    assert offers.offer("s1").routes["echo"].definition == written
+    assert offers.offer("s1").routes["tool"]["echo"].public == written
     prefixed = written.replace(b'"name":"echo"', b'"name":"notes-echo"')
-    assert offers.offer(None).routes["notes-echo"].definition == prefixed
+    assert offers.offer(None).routes["tool"]["notes-echo"].public == prefixed
 
 
 def test_a_change_of_an_upstream_changes_the_offer() -> None:
     offers = catalog(NOTES)
-    assert "notes-add" in offers.offer(None).routes
+    assert "notes-add" in offers.offer(None).routes["tool"]
     offers.change("upstream.u1", upstream_at("http://x/", "echo", "new"))
-    assert list(offers.offer(None).routes) == ["notes-echo", "notes-new"]
+    assert list(offers.offer(None).routes["tool"]) == ["notes-echo", "notes-new"]
     offers.change("upstream.u1", None)
-    assert not offers.offer(None).routes
+    assert not offers.offer(None).routes["tool"]
 
 
 def test_a_server_with_the_id_of_an_upstream_takes_nothing_along_when_it_goes() -> None:
@@ -134,7 +136,12 @@ def test_a_server_one_may_not_see_is_refused_as_one_that_does_not_exist() -> Non
 
 def test_a_list_has_only_what_the_caller_may_see() -> None:
     hidden = msgspec.structs.replace(OTHER, visibility="private")
-    listed = msgspec.json.decode(list_tools(catalog(NOTES, hidden), caller(), None, modern=True))
+    listed = tools(catalog(NOTES, hidden), modern=True)
     assert [tool["name"] for tool in listed["tools"]] == ["notes-echo", "notes-add"]
     assert (listed["resultType"], listed["cacheScope"]) == ("complete", "private")
-    assert set(msgspec.json.decode(list_tools(catalog(NOTES), caller(), None, modern=False))) == {"tools"}
+    assert set(tools(catalog(NOTES), modern=False)) == {"tools"}
+
+
+def tools(offers: Catalog, *, modern: bool) -> dict[str, Any]:
+    page = Listing(Sealer(b"secret"), 100).page("tools/list", offers.offer(None), caller(), {}, modern=modern)
+    return msgspec.json.decode(page)

@@ -108,7 +108,13 @@ async def test_a_replacement_reaches_the_upstream_and_the_client(world: EdgeWorl
     assert (await call(world)).json()["result"]["content"] == []
 
 
+MARKED = b'{"name":"echo","inputSchema":{"properties":{"text":{"type":"string","x-mcp-header":"Text"}}}}'
+
+
 async def test_what_a_plugin_takes_out_of_the_arguments_leaves_in_no_header(world: EdgeWorld, notes: Notes) -> None:
+    upstream = world.catalog.upstreams["u1"]
+    marked = msgspec.structs.replace(upstream.tools[0], definition=msgspec.Raw(MARKED))
+    world.register(msgspec.structs.replace(upstream, tools=(marked,)))
     headers, body = modern_call(arguments={"text": "hello"})
     headers["mcp-param-text"] = "hello"
     token = world.signer.token("ada@example.com")
@@ -117,7 +123,9 @@ async def test_what_a_plugin_takes_out_of_the_arguments_leaves_in_no_header(worl
     world.bindings.items["tool_pre_invoke"] = Binding("tool_pre_invoke", ("redact",))
     world.plugins.verdict = HookVerdict("replace", payload=msgspec.Raw(b'{"text":"***"}'))
     await ask(world.endpoint(), body, headers, token=token)
-    assert "mcp-param-text" not in notes.headers[1]
+    assert notes.headers[1]["mcp-param-text"] == "***"
+    headers["mcp-param-text"] = "other"
+    assert (await ask(world.endpoint(), body, headers, token=token)).json()["error"]["code"] == -32020
 
 
 async def test_a_chain_of_other_tools_is_not_asked(world: EdgeWorld, notes: Notes) -> None:
@@ -169,8 +177,8 @@ async def test_a_call_needs_its_permission_and_says_so(world: EdgeWorld, notes: 
         (b"nonsense", "upstream notes sent what is not JSON-RPC"),
         (b"[]", "upstream notes sent what is not JSON-RPC"),
         (b'{"jsonrpc":"2.0","id":1,"result":{"a":"\xff"}}', "upstream notes sent what is not JSON-RPC"),
-        (b'{"jsonrpc":"2.0","id":1}', "upstream notes ended its answer without a result"),
-        (b'{"jsonrpc":"2.0","id":1,"error":null}', "upstream notes ended its answer without a result"),
+        (b'{"jsonrpc":"2.0","id":1}', "upstream notes answered without a result"),
+        (b'{"jsonrpc":"2.0","id":1,"error":null}', "upstream notes answered without a result"),
     ],
 )
 async def test_an_upstream_that_lies_is_named(world: EdgeWorld, notes: Notes, said: bytes, words: str) -> None:

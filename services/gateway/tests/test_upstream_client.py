@@ -10,13 +10,14 @@ from interlock_common.messages.catalog import Upstream
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.testing import RESULT, EdgeWorld, result_of, upstream_at
 from interlock_gateway.upstreams.addresses import AddressForbidden
-from interlock_gateway.upstreams.client import UpstreamClient, UpstreamRequest
+from interlock_gateway.upstreams.client import UpstreamClient
+from interlock_gateway.upstreams.transport import UpstreamRequest
 
 EVENT = b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress"}\n\n'
 
 
 def request(upstream: Upstream, session_key: str = "ada") -> UpstreamRequest:
-    return UpstreamRequest(upstream, "tools/call", "echo", b'{"name":"echo"}', session_key)
+    return UpstreamRequest(upstream, "tools/call", "echo", b'{"name":"echo"}', "ada@example.com", session_key)
 
 
 async def all_of(messages: AsyncGenerator[bytes]) -> list[bytes]:

@@ -15,6 +15,7 @@ from interlock_common.messages.common import Actor
 class CallIntent(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="call.intent"):
     """What is about to happen, durable before the call leaves the edge.
 
+    ``tool`` is what the call is for, as the upstream knows it: a tool or prompt by its name, a resource by its URI.
     ``arguments`` is a keyed digest (``hmac-sha256:<hex>``) of the raw arguments, never the arguments.
     ``at`` is in milliseconds since the epoch.
     """
@@ -42,7 +43,7 @@ class CallOutcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
     id: str
     at: int
     intent: str
-    outcome: Literal["ok", "tool_error", "denied", "failed", "cancelled", "revoked"]
+    outcome: Literal["ok", "tool_error", "input_required", "denied", "failed", "cancelled", "revoked"]
     ms: float
     bytes: int = 0
     reason: str = ""

@@ -4,12 +4,21 @@ from typing import Literal
 
 import msgspec
 
-Hook = Literal["tool_pre_invoke", "tool_post_invoke"]
-HOOKS: tuple[Hook, ...] = ("tool_pre_invoke", "tool_post_invoke")
+Hook = Literal[
+    "tool_pre_invoke", "tool_post_invoke", "resource_pre_fetch", "resource_post_fetch", "prompt_pre_fetch",
+    "prompt_post_fetch",
+]
+HOOKS: tuple[Hook, ...] = (
+    "tool_pre_invoke", "tool_post_invoke", "resource_pre_fetch", "resource_post_fetch", "prompt_pre_fetch",
+    "prompt_post_fetch",
+)  # fmt: skip
 
 
 class HookContext(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Around what the hook runs; plugins decide and bindings select by it."""
+    """Around what the hook runs; plugins decide and bindings select by it.
+
+    ``tool`` is the name of the tool or prompt, or the URI of the resource, as the upstream knows it.
+    """
 
     principal: str
     tool: str
@@ -21,8 +30,8 @@ class HookContext(msgspec.Struct, frozen=True, omit_defaults=True):
 class HookCall(msgspec.Struct, frozen=True):
     """``svc.plugins.hook.run``: run every plugin bound to ``hook`` on ``payload``.
 
-    ``payload`` is raw JSON: for ``tool_pre_invoke`` the arguments object of the call, for
-    ``tool_post_invoke`` the result object. ``deadline`` is how many seconds the whole chain may take.
+    ``payload`` is raw JSON: before the call the arguments object (for a resource its URI, a string), afterwards the
+    result object. ``deadline`` is how many seconds the whole chain may take.
     """
 
     hook: Hook

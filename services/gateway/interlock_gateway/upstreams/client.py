@@ -3,9 +3,8 @@
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
 import msgspec
@@ -18,6 +17,7 @@ from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.revisions import LEGACY, MODERN, encode_header
 from interlock_gateway.upstreams.addresses import check_literal, upstream_connector
 from interlock_gateway.upstreams.events import EventParser
+from interlock_gateway.upstreams.transport import UpstreamRequest
 
 _ACCEPT = "application/json, text/event-stream"
 _CONNECT_SECONDS = 5.0
@@ -28,20 +28,19 @@ _CLIENT = {"name": "interlock", "version": "0.1.0"}
 _SESSION_GONE = frozenset({400, 404})
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """One request for an upstream; ``session_key`` says whose upstream session it belongs to (handshake era)."""
-
-    upstream: Upstream
-    method: str
-    name: str
-    params: bytes
-    session_key: str
-    param_headers: tuple[tuple[str, str], ...] = ()
-
-
 class _SessionLost(Exception):
     """The upstream does not know the session any more."""
+
+
+class _Answered:
+    def __init__(self, messages: AsyncGenerator[bytes]) -> None:
+        self._messages = messages
+
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        return self._messages
+
+    async def answer(self, message: bytes) -> None:
+        raise NotImplementedError
 
 
 class UpstreamClient:
@@ -70,6 +69,22 @@ class UpstreamClient:
     async def stop(self) -> None:
         if self._http is not None:
             await self._http.close()
+
+    @asynccontextmanager
+    async def open(self, request: UpstreamRequest) -> AsyncGenerator["_Answered"]:
+        messages = self.messages(request)
+        try:
+            yield _Answered(messages)
+        finally:
+            await messages.aclose()
+
+    def listen(
+        self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        raise NotImplementedError
+
+    async def end_session(self, upstream: Upstream, session_key: str) -> None:
+        raise NotImplementedError
 
     async def messages(self, request: UpstreamRequest) -> AsyncGenerator[bytes]:
         """The messages of the answer: notifications as they come, then the response, as they were on the wire.

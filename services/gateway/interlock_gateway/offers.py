@@ -1,0 +1,219 @@
+"""What one MCP endpoint offers: public names and URIs, and where each of them leads."""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
+
+import msgspec
+
+from interlock_common.messages.catalog import Definition, DefinitionKind, Upstream, VirtualServer
+from interlock_gateway.param_headers import ParamHeaders
+from interlock_gateway.uris import Rename, Template, public_uri, scheme_of
+
+_encode = msgspec.json.encode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+KINDS: tuple[DefinitionKind, ...] = ("tool", "resource", "template", "prompt")
+_BY_URI = frozenset({"resource", "template"})
+_NAME_FIELD: Mapping[DefinitionKind, str] = {
+    "tool": "name", "resource": "uri", "template": "uriTemplate", "prompt": "name",
+}  # fmt: skip
+PROBLEM_META = "dev.interlock/unreachable"
+"""In the ``_meta`` of a definition whose upstream is away: what is wrong with it."""
+
+
+class Route:
+    """One public name: the upstream behind it, and what it is there."""
+
+    __slots__ = ("__dict__", "definition", "kind", "prefixed", "public_name", "rename", "upstream")
+
+    def __init__(
+        self, kind: DefinitionKind, public_name: str, upstream: Upstream, definition: Definition, *, prefixed: bool
+    ) -> None:
+        self.kind: DefinitionKind = kind
+        self.public_name = public_name
+        self.upstream = upstream
+        self.definition = definition
+        self.prefixed = prefixed
+        self.rename: Rename | None = None
+        """What URIs of the upstream are called here; None where they keep their names."""
+
+    @property
+    def usable(self) -> bool:
+        return self.definition.standing != "quarantined"
+
+    @cached_property
+    def public(self) -> bytes:
+        """The definition as its upstream wrote it, byte for byte, but for another name and a problem to tell of."""
+        problem = "" if self.upstream.reachable else self.upstream.problem or "not reachable"
+        if self.public_name == self.definition.name and not problem:
+            return bytes(self.definition.definition)
+        members = _members.decode(self.definition.definition)
+        members[_NAME_FIELD[self.kind]] = msgspec.Raw(_encode(self.public_name))
+        if problem:
+            meta = _members.decode(members["_meta"]) if bytes(members.get("_meta", b"")).startswith(b"{") else {}
+            members["_meta"] = msgspec.Raw(_encode(meta | {PROBLEM_META: msgspec.Raw(_encode(problem))}))
+        return _encode(members)
+
+    @cached_property
+    def param_headers(self) -> ParamHeaders:
+        """The headers that repeat arguments of this tool."""
+        return ParamHeaders.of(self.definition.definition)
+
+    @cached_property
+    def template(self) -> Template:
+        return Template.parse(self.definition.name)
+
+    def original_uri(self, uri: str) -> str:
+        """What a public URI that leads here is called at the upstream."""
+        if self.kind == "resource":
+            return self.definition.name
+        return uri.partition("+")[2] if self.prefixed else uri
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What an endpoint offers of one upstream, in the upstream's order."""
+
+    upstream: Upstream
+    routes: Mapping[DefinitionKind, list[Route]]
+
+    @property
+    def has_resources(self) -> bool:
+        return bool(self.routes["resource"] or self.routes["template"])
+
+
+class Offer:
+    """What one endpoint offers, before visibility; ``server`` is None for everything there is.
+
+    Names that are always prefixed do not depend on other upstreams, so an upstream that changes costs work in
+    proportion to what it has itself.
+    """
+
+    def __init__(self, server: VirtualServer | None, upstreams: Iterable[Upstream]) -> None:
+        self.server = server
+        self.always = server is None or server.prefix == "always"
+        self.routes: dict[DefinitionKind, dict[str, Route]] = {kind: {} for kind in KINDS}
+        self.blocks: dict[str, Block] = {}
+        self._order: list[tuple[str, str]] = []
+        present = sorted(upstreams, key=lambda upstream: upstream.slug)
+        self._taken = Counter(
+            (kind, definition.name) for upstream in present for kind, definition in self._chosen(upstream)
+        ) if not self.always else Counter[tuple[DefinitionKind, str]]()  # fmt: skip
+        for upstream in present:
+            self.put(upstream)
+
+    def put(self, upstream: Upstream) -> None:
+        """Take in an upstream as it is now."""
+        self.remove(upstream.id)
+        routes: dict[DefinitionKind, list[Route]] = {kind: [] for kind in KINDS}
+        for kind, definition in self._chosen(upstream):
+            route = self._route(kind, upstream, definition)
+            routes[kind].append(route)
+            self.routes[kind][route.public_name] = route
+        rename = self._rename(upstream, routes["resource"])
+        for route in chain.from_iterable(routes.values()):
+            route.rename = rename
+        self.blocks[upstream.id] = Block(upstream, routes)
+        insort(self._order, (upstream.slug, upstream.id))
+
+    def remove(self, upstream_id: str) -> None:
+        block = self.blocks.pop(upstream_id, None)
+        if block is None:
+            return
+        for kind, routes in block.routes.items():
+            for route in routes:
+                del self.routes[kind][route.public_name]
+        self._order = [place for place in self._order if place[1] != upstream_id]
+
+    def upstreams(self, after: str = "") -> Iterator[tuple[str, Block]]:
+        """Slug and block of each upstream in a stable order, from the slug ``after`` on, that one included."""
+        start = bisect_left(self._order, (after, ""))
+        for slug, upstream_id in self._order[start:]:
+            yield slug, self.blocks[upstream_id]
+
+    def resource(self, uri: str) -> Route | None:
+        """Where a public URI leads: to a resource, to a template that it fits, or to an upstream taken in whole."""
+        exact = self.routes["resource"].get(uri)
+        if exact is not None:
+            return exact
+        for slug, block in self._by_scheme(uri):
+            for route in block.routes["template"]:
+                if route.template.matches(route.original_uri(uri)):
+                    return route
+            if (whole := self._unlisted(slug, block, uri)) is not None:
+                return whole
+        return None
+
+    def _by_scheme(self, uri: str) -> Iterator[tuple[str, Block]]:
+        """The blocks that may have a URI: with prefixes, those of the one slug."""
+        scheme, plus, _ = uri.partition("+")
+        for slug, block in self.upstreams():
+            if not self.always or (plus and scheme == scheme_of(slug)):
+                yield slug, block
+
+    def _unlisted(self, slug: str, block: Block, uri: str) -> Route | None:
+        """A resource that nobody listed (a tool may have linked to it), of an upstream that is offered whole."""
+        if not block.has_resources or not self._whole(block.upstream):
+            return None
+        alone = sum(other.has_resources for other in self.blocks.values()) == 1
+        if not (self.always or alone):
+            return None
+        original = uri.removeprefix(f"{scheme_of(slug)}+") if self.always else uri
+        definition = Definition(original, msgspec.Raw(b"{}"), "")
+        route = Route("resource", uri, block.upstream, definition, prefixed=self.always)
+        route.rename = self._rename(block.upstream, block.routes["resource"])
+        return route
+
+    def _whole(self, upstream: Upstream) -> bool:
+        return self.server is None or upstream.id in self.server.upstreams
+
+    def _chosen(self, upstream: Upstream) -> Iterator[tuple[DefinitionKind, Definition]]:
+        everything: dict[DefinitionKind, tuple[Definition, ...]] = {
+            "tool": upstream.tools, "resource": upstream.resources, "template": upstream.templates,
+            "prompt": upstream.prompts,
+        }  # fmt: skip
+        whole = self._whole(upstream)
+        for kind, definitions in everything.items():
+            chosen = frozenset[str]() if whole else self._references[kind]
+            for definition in definitions:
+                if whole or f"{upstream.id}/{definition.name}" in chosen:
+                    yield kind, definition
+
+    @cached_property
+    def _references(self) -> Mapping[DefinitionKind, frozenset[str]]:
+        server = self.server
+        if server is None:
+            return {kind: frozenset() for kind in KINDS}
+        return {
+            "tool": frozenset(server.tools), "resource": frozenset(server.resources),
+            "template": frozenset(server.templates), "prompt": frozenset(server.prompts),
+        }  # fmt: skip
+
+    def _route(self, kind: DefinitionKind, upstream: Upstream, definition: Definition) -> Route:
+        alias = self._alias(upstream, definition)
+        name = alias or definition.name
+        prefixed = self.always or (alias is None and self._taken[kind, name] > 1) or name in self.routes[kind]
+        if prefixed:
+            name = public_uri(upstream.slug, name) if kind in _BY_URI else f"{upstream.slug}-{name}"
+        if name in self.routes[kind]:  # a name that others can be prefixed into: never last-writer-wins
+            name = f"{name}-{upstream.id[:6]}"
+        return Route(kind, name, upstream, definition, prefixed=prefixed and kind in _BY_URI)
+
+    def _rename(self, upstream: Upstream, resources: Iterable[Route]) -> Rename | None:
+        if self.always:
+            return partial(public_uri, upstream.slug)
+        renamed = {
+            route.definition.name: route.public_name
+            for route in resources
+            if route.public_name != route.definition.name
+        }
+        return (lambda uri: renamed.get(uri, uri)) if renamed else None
+
+    def _alias(self, upstream: Upstream, definition: Definition) -> str | None:
+        if self.server is None or self.server.prefix != "custom":
+            return None
+        return self.server.aliases.get(f"{upstream.id}/{definition.name}")

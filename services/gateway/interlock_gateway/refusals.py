@@ -1,0 +1,44 @@
+"""How the edge says no: errors in the words of JSON-RPC, challenges, and origins that may not call."""
+
+from collections.abc import Mapping
+
+from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
+from interlock_gateway.errors import ScopeMissing
+from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
+
+type Headers = Mapping[bytes, bytes]
+
+
+def as_rpc(error: InterlockError) -> RpcError:
+    """An error of ours in the words of JSON-RPC, with the HTTP status it has on REST too."""
+    ours = isinstance(error, NotFound | TooLarge | Unauthenticated | PermissionDenied)
+    code = INVALID_REQUEST if ours else INTERNAL_ERROR
+    return RpcError(code, error.detail, status=error.status, data={"code": error.code, **error.fields})
+
+
+def check_origin(headers: Headers, origins: frozenset[str]) -> None:
+    """A browser's page may call only from an origin we know (MCP transports, security)."""
+    origin = headers.get(b"origin")
+    if origin is not None and (value := origin.decode("latin-1")) not in origins:
+        raise PermissionDenied("the origin of the page is not allowed here", origin=value[:200])
+
+
+def challenge(
+    cause: InterlockError | None, headers: Headers, path: str, public_url: str
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of a refusal: when to try again, and what is lacking where that is a credential.
+
+    ``Retry-After`` (RFC 9110, section 10.2.3); ``WWW-Authenticate`` (RFC 6750, section 3; RFC 9728, section 5.1).
+    """
+    if cause is not None and "retry_after" in cause.fields:
+        return ((b"retry-after", str(cause.fields["retry_after"]).encode()),)
+    if not isinstance(cause, Unauthenticated | ScopeMissing):
+        return ()
+    base = public_url or f"http://{headers.get(b'host', b'').decode('latin-1')}"
+    metadata = f'resource_metadata="{base}/.well-known/oauth-protected-resource{path}"'
+    if isinstance(cause, Unauthenticated):
+        error = "" if cause.code == "token_missing" else ', error="invalid_token"'
+    else:
+        scope = f', scope="{cause.fields["scope"]}"' if "scope" in cause.fields else ""
+        error = f', error="insufficient_scope"{scope}'
+    return ((b"www-authenticate", f"Bearer {metadata}{error}".encode()),)
