@@ -8,15 +8,15 @@ from interlock_gateway.rest import (
     overview,
     problems,
     servers,
+    things,
     tokens,
-    tools,
     upstreams,
     wellknown,
 )
 from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
-_ROUTERS = (upstreams, servers, tools, tokens, overview, audit, wellknown)
+_ROUTERS = (upstreams, servers, things, tokens, overview, audit, wellknown)
 
 
 def create_rest_app(deps: RestDependencies) -> FastAPI:

@@ -1,39 +1,34 @@
 """``/servers``: virtual servers, which the catalog owns."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Request, Response
 
 from interlock_common.messages import subjects
-from interlock_common.messages.catalog import CreateServer, ServerList, VirtualServer
+from interlock_common.messages.catalog import ServerList, UpdateServer, VirtualServer
 from interlock_common.messages.common import ById, Empty, Page
-from interlock_gateway.rest.answers import Server, Status, answer, next_page, server
+from interlock_gateway.rest import catalog_answers
+from interlock_gateway.rest.answers import Status, answer
+from interlock_gateway.rest.bodies_of_catalog import ServerBody
+from interlock_gateway.rest.catalog_answers import PromptAnswer, ResourceAnswer, Server, ToolAnswer, offered, server
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
-from interlock_gateway.rest.schemas import ServerBody
+from interlock_gateway.rest.paging import Cursor, Limit, next_page
+from interlock_gateway.rest.seen import Seen
 
 router = APIRouter(prefix="/servers", tags=["servers"])
 
 
 @router.post("", status_code=201, responses=says(Server, 201), summary="Compose a virtual server")
 async def compose(body: ServerBody, actor: CurrentActor, deps: Deps) -> Response:
-    request = CreateServer(
-        actor=actor, name=body.name, id=body.id, tools=body.associated_tools, upstreams=body.associated_upstreams,
-        prefix=body.prefix, visibility=body.visibility, team=body.team_id, description=body.description or "",
-    )  # fmt: skip
-    made = await deps.bus.request(subjects.CATALOG_SERVER_CREATE, request, VirtualServer)
+    made = await deps.bus.request(subjects.CATALOG_SERVER_CREATE, body.request(actor), VirtualServer)
     return answer(server(made), 201, {"Location": f"/servers/{made.id}"})
 
 
 @router.get("", responses=says(Server, many=True), summary="List virtual servers")
 async def list_all(
-    actor: CurrentActor,
-    deps: Deps,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+    request: Request, actor: CurrentActor, deps: Deps, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     page = await deps.bus.request(subjects.CATALOG_SERVER_LIST, Page(actor, cursor, limit), ServerList)
-    return answer([server(each) for each in page.servers], headers=next_page("/servers", page.next_cursor))
+    return answer([server(each) for each in page.servers], headers=next_page(request, page.next_cursor))
 
 
 @router.get("/{server_id}", responses=says(Server), summary="Show a virtual server")
@@ -41,7 +36,34 @@ async def show(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
     return answer(server(await deps.bus.request(subjects.CATALOG_SERVER_GET, ById(actor, server_id), VirtualServer)))
 
 
+@router.put("/{server_id}", responses=says(Server), summary="Compose a virtual server anew, in full")
+async def replace(server_id: str, body: ServerBody, actor: CurrentActor, deps: Deps) -> Response:
+    request = UpdateServer(server_id, body.request(actor))
+    return answer(server(await deps.bus.request(subjects.CATALOG_SERVER_UPDATE, request, VirtualServer)))
+
+
 @router.delete("/{server_id}", responses=says(Status), summary="Delete a virtual server")
 async def delete(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
     await deps.bus.request(subjects.CATALOG_SERVER_DELETE, ById(actor, server_id), Empty)
     return answer(Status("deleted"))
+
+
+@router.get("/{server_id}/tools", responses=says(ToolAnswer, many=True), summary="List the tools it offers")
+async def tools(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
+    """Under the names it gives them; what is quarantined is not offered."""
+    found = Seen(actor, deps.catalog).offered_by(server_id, "tool")
+    return answer([catalog_answers.tool(offered(route), route.public_name) for route in found])
+
+
+@router.get("/{server_id}/resources", responses=says(ResourceAnswer, many=True), summary="List the resources it offers")
+async def resources(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
+    """Resources, then resource templates, by the URIs it gives them."""
+    seen = Seen(actor, deps.catalog)
+    found = [*seen.offered_by(server_id, "resource"), *seen.offered_by(server_id, "template")]
+    return answer([catalog_answers.resource(offered(route), route.public_name) for route in found])
+
+
+@router.get("/{server_id}/prompts", responses=says(PromptAnswer, many=True), summary="List the prompts it offers")
+async def prompts(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
+    found = Seen(actor, deps.catalog).offered_by(server_id, "prompt")
+    return answer([catalog_answers.prompt(offered(route), route.public_name) for route in found])

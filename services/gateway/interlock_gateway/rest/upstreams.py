@@ -1,16 +1,19 @@
-"""``/gateways``: the MCP servers behind the gateway, which the catalog owns."""
+"""``/gateways``: the servers behind the gateway, which the catalog owns."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from interlock_common.messages import subjects
-from interlock_common.messages.catalog import CreateUpstream, Upstream, UpstreamList, upstream_key
+from interlock_common.messages.catalog import Kind, UpdateUpstream, Upstream, UpstreamList
 from interlock_common.messages.common import ById, Empty, Page
-from interlock_gateway.rest.answers import Gateway, Status, answer, gateway, next_page
+from interlock_gateway.rest.answers import Status, answer
+from interlock_gateway.rest.bodies_of_catalog import GatewayBody
+from interlock_gateway.rest.catalog_answers import Gateway, gateway
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
-from interlock_gateway.rest.schemas import GatewayBody
+from interlock_gateway.rest.paging import Cursor, Limit, next_page
+from interlock_gateway.rest.seen import Seen
 
 DISCOVERY_SECONDS = 32.0
 """Longer than the catalog may take to find out about an upstream (DISCOVERY_TIMEOUT, at most 30 s)."""
@@ -18,48 +21,57 @@ DISCOVERY_SECONDS = 32.0
 router = APIRouter(prefix="/gateways", tags=["gateways"])
 
 
-@router.post("", status_code=201, responses=says(Gateway, 201), summary="Register an upstream MCP server")
+@router.post("", status_code=201, responses=says(Gateway, 201), summary="Register an upstream server")
 async def register(body: GatewayBody, actor: CurrentActor, deps: Deps) -> Response:
-    request = CreateUpstream(
-        actor=actor, name=body.name, url=body.url, visibility=body.visibility, team=body.team_id, era=body.era,
-        description=body.description or "",
-    )  # fmt: skip
-    made = await deps.bus.request(subjects.CATALOG_UPSTREAM_CREATE, request, Upstream, timeout=DISCOVERY_SECONDS)
-    return answer(gateway(made, len(made.tools)), 201, {"Location": f"/gateways/{made.id}"})
+    made = await deps.bus.request(
+        subjects.CATALOG_UPSTREAM_CREATE, body.request(actor), Upstream, timeout=DISCOVERY_SECONDS
+    )
+    return answer(gateway(made, None, configurable=True), 201, {"Location": f"/gateways/{made.id}"})
 
 
-@router.get("", responses=says(Gateway, many=True), summary="List upstream MCP servers")
+@router.get("", responses=says(Gateway, many=True), summary="List upstream servers")
 async def list_all(
+    request: Request,
     actor: CurrentActor,
     deps: Deps,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    transport: Annotated[Kind | None, Query(description="only of this kind; pages may then be short")] = None,
+    reachable: Annotated[bool | None, Query(description="only those that are, or are not")] = None,
 ) -> Response:
     page = await deps.bus.request(subjects.CATALOG_UPSTREAM_LIST, Page(actor, cursor, limit), UpstreamList)
-    found = [gateway(each, _tool_count(deps, each.id)) for each in page.upstreams]
-    return answer(found, headers=next_page("/gateways", page.next_cursor))
+    seen = Seen(actor, deps.catalog)
+    found = [
+        gateway(each, seen.upstream(each.id), configurable=seen.may_configure(each))
+        for each in page.upstreams
+        if transport in {None, each.transport} and reachable in {None, each.reachable}
+    ]
+    return answer(found, headers=next_page(request, page.next_cursor))
 
 
-@router.get("/{gateway_id}", responses=says(Gateway), summary="Show an upstream MCP server")
+@router.get("/{gateway_id}", responses=says(Gateway), summary="Show an upstream server")
 async def show(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(subjects.CATALOG_UPSTREAM_GET, ById(actor, gateway_id), Upstream)
-    return answer(gateway(found, len(found.tools)))
+    return answer(gateway(found, None, configurable=Seen(actor, deps.catalog).may_configure(found)))
 
 
-@router.delete("/{gateway_id}", responses=says(Status), summary="Delete an upstream MCP server")
+@router.put("/{gateway_id}", responses=says(Gateway), summary="Register an upstream server anew, in full")
+async def replace(gateway_id: str, body: GatewayBody, actor: CurrentActor, deps: Deps) -> Response:
+    """Secrets that are left out stay as they are, unless the kind of the credential changes."""
+    request = UpdateUpstream(gateway_id, body.request(actor))
+    made = await deps.bus.request(subjects.CATALOG_UPSTREAM_UPDATE, request, Upstream, timeout=DISCOVERY_SECONDS)
+    return answer(gateway(made, None, configurable=True))
+
+
+@router.delete("/{gateway_id}", responses=says(Status), summary="Delete an upstream server")
 async def delete(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     await deps.bus.request(subjects.CATALOG_UPSTREAM_DELETE, ById(actor, gateway_id), Empty)
     return answer(Status("deleted"))
 
 
-@router.post("/{gateway_id}/refresh", responses=says(Gateway), summary="Look at an upstream MCP server again")
+@router.post("/{gateway_id}/refresh", responses=says(Gateway), summary="Look at an upstream server again")
 async def refresh(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(
         subjects.CATALOG_UPSTREAM_REFRESH, ById(actor, gateway_id), Upstream, timeout=DISCOVERY_SECONDS
     )
-    return answer(gateway(found, len(found.tools)))
-
-
-def _tool_count(deps: Deps, upstream_id: str) -> int:
-    known = deps.catalog.items.get(upstream_key(upstream_id))
-    return len(known.tools) if isinstance(known, Upstream) else 0
+    return answer(gateway(found, None, configurable=Seen(actor, deps.catalog).may_configure(found)))

@@ -5,7 +5,9 @@ from typing import Any, cast
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from interlock_common.errors import NotFound
 from interlock_common.messages.auth import SigningKey
+from interlock_common.messages.catalog import VirtualServer, server_key
 from interlock_gateway.rest.answers import KeySet, Readiness, ResourceMetadata, Status, answer
 from interlock_gateway.rest.dependencies import Deps, public_url
 from interlock_gateway.rest.documents import says
@@ -54,9 +56,18 @@ async def mcp_metadata(request: Request) -> Response:
 
 @router.get("/.well-known/oauth-protected-resource/servers/{server_id}/mcp", responses=says(ResourceMetadata),
             summary="Describe the endpoint of a virtual server (RFC 9728)", openapi_extra=_OPEN)  # fmt: skip
-async def server_metadata(server_id: str, request: Request) -> Response:
-    """The same whether or not the server exists: this is asked without a credential."""
-    return answer(ResourceMetadata(f"{public_url(request)}/servers/{server_id}/mcp"), headers=_CACHED)
+async def server_metadata(server_id: str, request: Request, deps: Deps) -> Response:
+    """The same whether or not the server exists, unless it has an identifier of its own or takes API keys only.
+
+    This is asked without a credential.
+    """
+    server = deps.catalog.items.get(server_key(server_id))
+    own = ""
+    if isinstance(server, VirtualServer):
+        if server.api_key_only:
+            raise NotFound("this server does not advertise OAuth")
+        own = server.resource
+    return answer(ResourceMetadata(own or f"{public_url(request)}/servers/{server_id}/mcp"), headers=_CACHED)
 
 
 def public_jwk(key: SigningKey) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ NOTES = catalog.Upstream(
     id="u1", name="Notes", slug="notes", url="https://notes.example.com/mcp", era="modern",
     protocol_version="2026-07-28", owner="ada@example.com", tools=(TOOL,),
 )  # fmt: skip
-DESK = catalog.VirtualServer("desk", "Desk", "ada@example.com", ("u1/add",), ("u2",), "always")
+DESK = catalog.VirtualServer("desk", "Desk", "ada@example.com", tools=("u1/add",), upstreams=("u2",), prefix="always")
 CHECKPOINT = audit.Checkpoint("note", "key")
 STORED = audit.StoredRecord(0, "r1", "{}")
 PAGE = common.Page(ACTOR)
@@ -28,7 +28,11 @@ PAGE = common.Page(ACTOR)
 ROUTES: list[tuple[str, str, Any, str, msgspec.Struct, msgspec.Struct, int]] = [
     ("POST", "/gateways", {"name": "Notes", "url": NOTES.url, "team_id": "red", "visibility": "team"},
      subjects.CATALOG_UPSTREAM_CREATE, NOTES,
-     catalog.CreateUpstream(ACTOR, "Notes", NOTES.url, "team", "red"), 201),
+     catalog.CreateUpstream(ACTOR, "Notes", NOTES.url, visibility="team", team="red"), 201),
+    ("PUT", "/gateways/u1", {"name": "Notes", "url": NOTES.url, "secrets": {"credential": {"value": "s"}}},
+     subjects.CATALOG_UPSTREAM_UPDATE, NOTES,
+     catalog.UpdateUpstream("u1", catalog.CreateUpstream(
+         ACTOR, "Notes", NOTES.url, secrets=catalog.Secrets({"value": "s"}))), 200),
     ("GET", "/gateways", None, subjects.CATALOG_UPSTREAM_LIST, catalog.UpstreamList((NOTES,)), PAGE, 200),
     ("GET", "/gateways/u1", None, subjects.CATALOG_UPSTREAM_GET, NOTES, common.ById(ACTOR, "u1"), 200),
     ("DELETE", "/gateways/u1", None, subjects.CATALOG_UPSTREAM_DELETE, common.Empty(), common.ById(ACTOR, "u1"), 200),
@@ -40,6 +44,11 @@ ROUTES: list[tuple[str, str, Any, str, msgspec.Struct, msgspec.Struct, int]] = [
      catalog.CreateServer(ACTOR, "Desk", upstreams=("u2",), visibility="private"), 201),
     ("GET", "/servers", None, subjects.CATALOG_SERVER_LIST, catalog.ServerList((DESK,)), PAGE, 200),
     ("GET", "/servers/desk", None, subjects.CATALOG_SERVER_GET, DESK, common.ById(ACTOR, "desk"), 200),
+    ("PUT", "/servers/desk",
+     {"name": "Desk", "associated_prompts": ["u1/p"], "prefix": "custom", "aliases": {"u1/p": "q"}},
+     subjects.CATALOG_SERVER_UPDATE, DESK,
+     catalog.UpdateServer("desk", catalog.CreateServer(
+         ACTOR, "Desk", prompts=("u1/p",), prefix="custom", aliases={"u1/p": "q"})), 200),
     ("DELETE", "/servers/desk", None, subjects.CATALOG_SERVER_DELETE, common.Empty(), common.ById(ACTOR, "desk"), 200),
     ("POST", "/tokens", {"name": "ci", "expires_in_days": 2, "scopes": {"permissions": ["tools.read"]}, "teams": []},
      subjects.AUTH_TOKEN_CREATE, auth.IssuedToken("t", "secret", 9),
@@ -80,60 +89,12 @@ async def test_a_route_asks_the_owner_on_behalf_of_the_caller(
 async def test_without_a_credential_nobody_is_asked(
     client: httpx2.AsyncClient, world: FakeWorld, method: str, path: str
 ) -> None:
-    body = {"name": "x", "url": "https://x"} if method == "POST" else None
+    body = {"name": "x", "url": "https://x"} if method in {"POST", "PUT"} else None
     answer = await client.request(method, path, json=body, headers={"Authorization": "Bearer bad"})
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["www-authenticate"].startswith("Bearer ")
     assert world.bus.asked == []
-
-
-async def test_a_gateway_shows_all_its_fields(client: httpx2.AsyncClient, world: FakeWorld) -> None:
-    world.bus.replies[subjects.CATALOG_UPSTREAM_GET] = NOTES
-    assert (await client.get("/gateways/u1")).json() == {
-        "id": "u1", "name": "Notes", "slug": "notes", "url": NOTES.url, "description": "", "visibility": "public",
-        "team_id": None, "owner": "ada@example.com", "era": "modern", "protocol_version": "2026-07-28",
-        "reachable": True, "problem": "", "tool_count": 1,
-    }  # fmt: skip
-
-
-async def test_a_list_counts_tools_by_the_mirror_and_leads_to_its_next_page(
-    client: httpx2.AsyncClient, world: FakeWorld
-) -> None:
-    world.catalog.items = {"upstream.u1": NOTES}
-    bare = msgspec.structs.replace(NOTES, tools=())
-    world.bus.replies[subjects.CATALOG_UPSTREAM_LIST] = catalog.UpstreamList((bare,), "u1")
-    answer = await client.get("/gateways?limit=1")
-    assert answer.json()[0]["tool_count"] == 1
-    assert answer.headers["link"] == '</gateways?cursor=u1>; rel="next"'
-
-
-async def test_tools_are_those_that_the_caller_sees(client: httpx2.AsyncClient, world: FakeWorld) -> None:
-    others = msgspec.structs.replace(NOTES, id="u2", slug="a", owner="bob@example.com")
-    world.catalog.items = {
-        "server.desk": DESK,
-        "upstream.u1": NOTES,
-        "upstream.u2": msgspec.structs.replace(others, visibility="private"),
-        "upstream.u3": msgspec.structs.replace(others, id="u3", visibility="team", team="red"),
-        "upstream.u4": msgspec.structs.replace(others, id="u4", visibility="team", team="blue"),
-    }
-    answer = await client.get("/tools")
-    assert [tool["id"] for tool in answer.json()] == ["u3/add", "u1/add"]
-    assert answer.json()[1] == {
-        "id": "u1/add", "name": "notes-add", "original_name": "add", "description": "adds", "upstream_id": "u1",
-        "upstream_name": "Notes", "digest": "sha256:ab", "input_schema": {"type": "object", "$defs": {"a": {"x": 1.1}}},
-    }  # fmt: skip
-    assert SCHEMA in answer.content
-    assert world.bus.asked == []
-
-
-@pytest.mark.parametrize("description", [b"5", b"null", b'{"a":1}'])
-async def test_a_tool_with_an_odd_description_hides_no_other(
-    client: httpx2.AsyncClient, world: FakeWorld, description: bytes
-) -> None:
-    odd = catalog.Definition("odd", msgspec.Raw(b'{"inputSchema":{},"description":' + description + b"}"), "sha256:cd")
-    world.catalog.items = {"upstream.u1": msgspec.structs.replace(NOTES, tools=(odd, TOOL))}
-    assert [tool["description"] for tool in (await client.get("/tools")).json()] == ["", "adds"]
 
 
 async def test_a_login_answers_a_bearer_token(client: httpx2.AsyncClient, world: FakeWorld) -> None:
@@ -175,16 +136,6 @@ async def test_keys_are_shown_without_what_signs(client: httpx2.AsyncClient, wor
         "keys": [{"kty": "OKP", "crv": "Ed25519", "x": "pub", "kid": "b", "alg": "EdDSA", "use": "sig"}]
     }
     assert "PRIVATE" not in answer.text
-
-
-@pytest.mark.parametrize(
-    ("path", "resource"), [("", "/mcp"), ("/mcp", "/mcp"), ("/servers/desk/mcp", "/servers/desk/mcp")]
-)
-async def test_the_protected_resource_is_named_exactly(client: httpx2.AsyncClient, path: str, resource: str) -> None:
-    answer = await client.get(f"/.well-known/oauth-protected-resource{path}", headers={"Authorization": ""})
-    assert answer.json() == {
-        "resource": f"http://gateway.test{resource}", "bearer_methods_supported": ["header"],
-    }  # fmt: skip
 
 
 async def test_the_openapi_document_describes_every_route(client: httpx2.AsyncClient) -> None:
