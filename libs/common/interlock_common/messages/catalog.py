@@ -136,6 +136,8 @@ class Upstream(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"
     command: Command | None = None
     rest: dict[str, RestCall] = {}
     limits: Limits = Limits()
+    wanted_era: Era | None = None
+    """The era that the registration fixed; None where it is found out."""
 
 
 class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):
