@@ -13,7 +13,7 @@ from interlock_common.bus import Bus
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
 from interlock_common.kv import ensure_stream
-from interlock_common.messages.resources import STREAMS
+from interlock_common.messages.resources import AUDIT, EVENTS
 from interlock_common.runtime import Service, running
 
 _RETRY_SECONDS = 0.5

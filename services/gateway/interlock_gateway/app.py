@@ -108,7 +108,9 @@ class Edge:
 
     async def _fill(self) -> None:
         """Read every mirror completely: an edge that does not know what is revoked must not serve."""
-        await kv.ensure_bucket(self._service.bus, resources.SESSIONS)
+        for bucket in (resources.SESSIONS, resources.UPSTREAM_SESSIONS):
+            await kv.ensure_bucket(self._service.bus, bucket)
+        await kv.ensure_stream(self._service.bus, resources.SESSION_MESSAGES)
         for mirror in self._mirrors.all():
             await mirror.start()
         for mirror in self._mirrors.all():

@@ -83,9 +83,9 @@ def may_see_upstream(caller: Caller, upstream: Upstream) -> bool:
 
 
 def visible(caller: Caller, visibility: Visibility, team: str | None, owner: str) -> bool:
-    """Whether the caller may know of an object."""
+    """Whether the caller may know of an object; one whose token names no team knows public ones only."""
     if caller.unrestricted or visibility == "public":
         return True
     if visibility == "team":
         return team is not None and team in caller.teams
-    return owner == caller.principal
+    return bool(caller.teams) and owner == caller.principal
