@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from itertools import islice
+from typing import Any
 
 import jsonschema_rs
 import msgspec
@@ -28,13 +29,13 @@ class SchemaInvalid(InvalidInput):
 
 
 class _Tool(msgspec.Struct, frozen=True, rename="camel"):
-    input_schema: dict[str, object]
+    input_schema: dict[str, Any]
 
 
 _tool = msgspec.json.Decoder(_Tool)
 
 
-def compiled(schema: dict[str, object]) -> jsonschema_rs.Validator:
+def compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     """A validator that fetches nothing, of draft 2020-12 where ``$schema`` names no other; raises SchemaInvalid."""
     try:
         return jsonschema_rs.validator_for(
