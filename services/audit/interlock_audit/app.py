@@ -36,7 +36,7 @@ async def ensure_streams(bus: Bus, service: Service) -> None:
     """Create the streams, trying until the bus takes it: JetStream may come up after the connection."""
     while True:
         try:
-            for stream in (stream for stream in STREAMS if stream.owner == "audit"):
+            for stream in (AUDIT, EVENTS):
                 await ensure_stream(bus, stream)
         except (NatsError, JetStreamError, Unavailable, OSError):
             await service.clock.sleep(_RETRY_SECONDS)
