@@ -3,6 +3,6 @@
 By itself a fork server lives as long as any of its children; so the children of a killed supervisor would stay.
 """
 
-from interlock_cli.lifeline import die_with_parent
+from interlock_common.lifeline import die_with_parent
 
 die_with_parent()

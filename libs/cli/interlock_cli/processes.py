@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from interlock_cli.errors import ProcessFailed
-from interlock_cli.lifeline import die_with_parent, show_name
+from interlock_common.lifeline import die_with_parent, show_name
 
 PRELOADED = (
     "interlock_cli.nursery",
