@@ -1,19 +1,40 @@
 """What is run: each cell is one way from a client of an era to an upstream of an era."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from everything.eras import Era
+from harness.suite import Suite
 
 REVISIONS = {Era.MODERN: "2026-07-28", Era.LEGACY: "2025-11-25"}
 
+CLIENT_SCENARIOS: tuple[tuple[str, str], ...] = (
+    ("2025-11-25", "initialize"),
+    ("2025-11-25", "tools_call"),
+    ("2025-11-25", "elicitation-sep1034-client-defaults"),
+    ("2025-11-25", "sse-retry"),
+    ("2026-07-28", "tools_call"),
+    ("2026-07-28", "request-metadata"),
+    ("2026-07-28", "sep-2322-client-request-state"),
+    ("2026-07-28", "http-standard-headers"),
+    ("2026-07-28", "http-custom-headers"),
+    ("2026-07-28", "http-invalid-tool-headers"),
+    ("2026-07-28", "json-schema-ref-no-deref"),
+)
+"""The scenarios of the client leg without those of OAuth: what the gateway is toward its upstreams."""
+
+EXCUSED: Mapping[str, Mapping[str, str]] = {}
+"""By cell: scenarios that cannot be passed, each with the reason in the specification (docs/conformance.md)."""
+
 
 class Way(StrEnum):
-    """What stands between the suite and the upstream."""
+    """What stands between the suite and the upstream; for ``client`` the suite itself is the upstream."""
 
     DIRECT = "direct"
     EDGE = "edge"
     BALANCER = "balancer"
+    CLIENT = "client"
 
 
 @dataclass(frozen=True)
@@ -25,10 +46,12 @@ class Cell:
     upstream: Era
     way: Way
 
-    @property
-    def revision(self) -> str:
-        """The revision whose required scenarios are run."""
-        return REVISIONS[self.client]
+    def required(self, suite: Suite) -> list[tuple[str, str]]:
+        """Revisions and scenarios, in the suite's order."""
+        if self.way is Way.CLIENT:
+            return list(CLIENT_SCENARIOS)
+        revision = REVISIONS[self.client]
+        return [(revision, scenario) for scenario in suite.required(revision)]
 
 
 def cells(replicas: int) -> list[Cell]:
@@ -41,6 +64,7 @@ def cells(replicas: int) -> list[Cell]:
         Cell("legacy_legacy", legacy, legacy, Way.EDGE),
         Cell("modern_client_legacy_upstream", modern, legacy, Way.EDGE),
         Cell("legacy_client_modern_upstream", legacy, modern, Way.EDGE),
+        Cell("client_suite", Era.BOTH, Era.BOTH, Way.CLIENT),
     ]
     if replicas > 1:
         found.append(Cell(f"modern_modern_{replicas}_replicas", modern, modern, Way.BALANCER))

@@ -69,25 +69,33 @@ class Gateway:
             raise Unusable(f"{method} {path} was refused with {answer.status_code}: {answer.text[:400]}")
         return answer.json()
 
-    async def serve(self, name: str, url: str) -> str:
-        """Register an upstream with an unprefixed virtual server for it; the server's path, once edges serve it."""
+    async def compose(self, name: str, url: str) -> str:
+        """Register an upstream, with an unprefixed virtual server of all it has; the server's path."""
         upstream = await self.ask("POST", "/gateways", {"name": name, "url": url})
         body = {"name": name, "associated_upstreams": [upstream["id"]], "prefix": "none"}
         server = await self.ask("POST", "/servers", body)
-        path = f"/servers/{server['id']}/mcp"
-        await asyncio.gather(*(self._served(edge + path) for edge in self.edges))
+        return f"/servers/{server['id']}/mcp"
+
+    async def serve(self, name: str, url: str) -> str:
+        """Compose, and return once every edge lists the tools of the everything-server at ``url``."""
+        path = await self.compose(name, url)
+        await asyncio.gather(*(self._served(edge, path) for edge in self.edges))
         return path
 
-    async def _served(self, url: str) -> None:
-        end = SYSTEM_CLOCK.monotonic() + _SERVED_SECONDS
+    async def tools(self, path: str, edge: str = "") -> list[dict[str, Any]]:
+        """The tools that a server lists, exactly as they come; none when it answers an error."""
         async with self._http() as http:
-            while True:
-                answer = await http.post(url, json=_LIST, headers=_LIST_HEADERS)
-                if answer.is_success and '"test_simple_text"' in answer.text:
-                    return
-                if SYSTEM_CLOCK.monotonic() > end:
-                    raise Unusable(f"{url} does not list the upstream's tools: {answer.text[:400]}")
-                await asyncio.sleep(_INTERVAL)
+            answer = await http.post((edge or self.edges[0]) + path, json=_LIST, headers=_LIST_HEADERS)
+        if not answer.is_success or not answer.headers.get("content-type", "").startswith("application/json"):
+            return []
+        return answer.json().get("result", {}).get("tools", [])
+
+    async def _served(self, edge: str, path: str) -> None:
+        end = SYSTEM_CLOCK.monotonic() + _SERVED_SECONDS
+        while all(tool["name"] != "test_simple_text" for tool in await self.tools(path, edge)):
+            if SYSTEM_CLOCK.monotonic() > end:
+                raise Unusable(f"{edge}{path} does not list the upstream's tools after {_SERVED_SECONDS:g} s")
+            await asyncio.sleep(_INTERVAL)
 
     def _http(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.token}"}

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cells import EXCUSED
 from harness.suite import Outcome
 
 _MARKS = {"FAILURE": "[red]failed [/]", "WARNING": "[yellow]warning[/]"}
-_NAMED = 6
+_NAMED = 8
 
 type Results = Mapping[str, Sequence[Outcome]]
 
@@ -22,7 +23,7 @@ def show_scenario(console: Console, outcome: Outcome, *, verbose: bool) -> None:
     mark = "[green]ok  [/]" if outcome.passed else "[red]FAIL[/]"
     if outcome.passed and not verbose:
         return
-    console.print(f"  {mark} {outcome.scenario:<48} {outcome.seconds:5.1f} s")
+    console.print(f"  {mark} {outcome.scenario:<48} {outcome.revision} {outcome.seconds:5.1f} s")
     if not verbose:
         return
     for check in (*outcome.failures, *outcome.warnings):
@@ -32,13 +33,16 @@ def show_scenario(console: Console, outcome: Outcome, *, verbose: bool) -> None:
 
 
 def show_table(console: Console, results: Results) -> None:
-    """One row for each cell."""
-    table = Table("cell", "passed", "missed", box=None, pad_edge=False, header_style="bold")
+    """One row for each cell; scenarios that cannot be passed are in brackets."""
+    table = Table("cell", "passed", "warnings", "missed", box=None, pad_edge=False, header_style="bold")
     for name, outcomes in results.items():
         missed = [outcome.scenario for outcome in outcomes if not outcome.passed]
-        named = ", ".join(missed[:_NAMED]) + (f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else "")
-        colour = "red" if missed else "green"
-        table.add_row(name, f"[{colour}]{len(outcomes) - len(missed)}/{len(outcomes)}[/]", named)
+        named = [f"({each})" if each in EXCUSED.get(name, {}) else each for each in missed]
+        more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+        colour = "green" if not missed else "yellow" if all(each.startswith("(") for each in named) else "red"
+        passed = f"[{colour}]{len(outcomes) - len(missed)}/{len(outcomes)}[/]"
+        warned = sum(bool(outcome.warnings) for outcome in outcomes)
+        table.add_row(name, passed, str(warned or ""), ", ".join([*named[:_NAMED], *more]))
     console.print()
     console.print(table)
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Outcome:
     """What a scenario came to; a warning does not fail it, as the suite counts."""
 
     scenario: str
+    revision: str
     checks: tuple[Check, ...]
     seconds: float
 
@@ -75,11 +77,11 @@ class Suite:
         environment = {"CONFORMANCE_TARGET": url, "CONFORMANCE_TOKEN": token}
         return await self._run(scenario, revision, arguments, environment, seconds, str(HERE / "bearer.mjs"))
 
-    async def check_client(
-        self, scenario: str, revision: str, command: str, environment: Mapping[str, str], seconds: float
-    ) -> Outcome:
-        """Run a scenario in which the suite is the server, and ``command`` (given its URL) the client."""
-        return await self._run(scenario, revision, ["client", "--command", command], environment, seconds)
+    async def check_client(self, scenario: str, revision: str, gateway: str, token: str, seconds: float) -> Outcome:
+        """Run a scenario in which the suite is the upstream of the gateway at ``gateway``."""
+        arguments = ["client", "--command", f"{sys.executable} {HERE / 'drive.py'}"]
+        environment = {"CONFORMANCE_GATEWAY": gateway, "CONFORMANCE_TOKEN": token}
+        return await self._run(scenario, revision, arguments, environment, seconds)
 
     async def _run(
         self,
@@ -106,7 +108,7 @@ class Suite:
             )
             said = await _output(process, seconds + _GRACE_SECONDS)
             checks = _verdict(Path(out), said)
-        return Outcome(scenario, checks, SYSTEM_CLOCK.monotonic() - began)
+        return Outcome(scenario, revision, checks, SYSTEM_CLOCK.monotonic() - began)
 
 
 def install() -> Suite:
