@@ -1,0 +1,19 @@
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from interlock_gateway.upstreams.connections import Ways
+from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.testing import http_over, ways_within
+
+
+@pytest.fixture
+async def ways() -> AsyncGenerator[Ways]:
+    ways = ways_within()
+    yield ways
+    await ways.stop()
+
+
+@pytest.fixture
+def http(ways: Ways) -> HttpTransport:
+    return http_over(ways)
