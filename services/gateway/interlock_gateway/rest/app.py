@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from interlock_gateway.rest import (
     audit,
+    configuration,
     documents,
     overview,
     problems,
@@ -13,10 +14,10 @@ from interlock_gateway.rest import (
     upstreams,
     wellknown,
 )
-from interlock_gateway.rest.bodies import BoundedBodies
+from interlock_gateway.rest.bodies import MAX_DOCUMENT_BYTES, BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
-_ROUTERS = (upstreams, servers, things, tokens, overview, audit, wellknown)
+_ROUTERS = (upstreams, servers, things, configuration, tokens, overview, audit, wellknown)
 
 
 def create_rest_app(deps: RestDependencies) -> FastAPI:
@@ -32,7 +33,7 @@ def create_rest_app(deps: RestDependencies) -> FastAPI:
         responses=documents.PROBLEMS,
     )
     app.state.dependencies = deps
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(BoundedBodies, larger={"/import": MAX_DOCUMENT_BYTES})
     problems.install(app)
     documents.install(app)
     for module in _ROUTERS:

@@ -1,5 +1,7 @@
 """A bound on what may be sent, held before anything of it is parsed."""
 
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from interlock_common import problem
@@ -7,38 +9,46 @@ from interlock_common.errors import TooLarge
 from interlock_gateway.rest.problems import respond
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_DOCUMENT_BYTES = 6 * 1024 * 1024
+"""Of a body that holds a whole configuration, or an OpenAPI document as a text in JSON."""
 
 
 class BoundedBodies:
-    """Reads a body of at most ``limit`` bytes and hands it on whole; a longer one is answered with 413."""
+    """Reads a body of at most ``limit`` bytes and hands it on whole; a longer one is answered with 413.
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+    ``larger`` are the limits of paths that take more.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._limit = limit
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._larger.get(scope["path"], self._limit)
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        body = None if _over(length, self._limit) else await self._read(receive)
+        body = None if _over(length, limit) else await _read(receive, limit)
         if body is None:
-            error = TooLarge(f"a body is at most {self._limit} bytes", limit=self._limit)
+            error = TooLarge(f"a body is at most {limit} bytes", limit=limit)
             await respond(problem.problem_of(error), {"Connection": "close"})(scope, receive, send)
             return
         await self._app(scope, _replayed(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return bytes(body)  # gone already; whatever is answered reaches nobody
-            body += message.get("body", b"")
-            if len(body) > self._limit:
-                return None
-            if not message.get("more_body", False):
-                return bytes(body)
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return bytes(body)  # gone already; whatever is answered reaches nobody
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _over(length: bytes, limit: int) -> bool:

@@ -179,8 +179,23 @@ class _Described(msgspec.Struct, frozen=True, rename="camel"):
     mime_type: msgspec.Raw = msgspec.Raw()
 
 
-def gateway(upstream: Upstream, offering: Upstream | None, *, configurable: bool) -> Gateway:
-    """``offering`` is the same upstream with what it offers, where that is known."""
+class Kept(msgspec.Struct, frozen=True):
+    """Which secrets of a gateway are kept: what the catalog answers does not show them, even sealed."""
+
+    credential: bool = False
+    environment: bool = False
+
+    @classmethod
+    def of(cls, mirrored: Upstream | None) -> "Kept":
+        """What the mirror, which has them sealed, knows."""
+        if mirrored is None:
+            return cls()
+        command = mirrored.command
+        return cls(bool(mirrored.credential.sealed), command is not None and bool(command.sealed_environment))
+
+
+def gateway(upstream: Upstream, offering: Upstream | None, kept: Kept | None) -> Gateway:
+    """``offering`` is the same upstream with what it offers; ``kept`` None shows nothing of the configuration."""
     counted = offering or upstream
     return Gateway(
         id=upstream.id, name=upstream.name, slug=upstream.slug, url=upstream.url, transport=upstream.transport,
@@ -189,18 +204,18 @@ def gateway(upstream: Upstream, offering: Upstream | None, *, configurable: bool
         reachable=upstream.reachable, problem=upstream.problem, instructions=upstream.instructions,
         capabilities=upstream.capabilities, tool_count=len(counted.tools),
         resource_count=len(counted.resources) + len(counted.templates), prompt_count=len(counted.prompts),
-        configuration=_configuration(upstream) if configurable else None,
+        configuration=None if kept is None else _configuration(upstream, kept),
     )  # fmt: skip
 
 
-def _configuration(upstream: Upstream) -> Configuration:
+def _configuration(upstream: Upstream, kept: Kept) -> Configuration:
     credential, command = upstream.credential, upstream.command
     as_dict = msgspec.structs.asdict
     return Configuration(
-        credential=CredentialAnswer(credential.kind, credential.public, bool(credential.sealed)),
+        credential=CredentialAnswer(credential.kind, credential.public, kept.credential),
         tls=None if upstream.tls is None else msgspec.convert(as_dict(upstream.tls), TlsAnswer),
         command=None if command is None else msgspec.convert(
-            as_dict(command) | {"has_secret_environment": bool(command.sealed_environment)}, CommandAnswer
+            as_dict(command) | {"has_secret_environment": kept.environment}, CommandAnswer
         ),
         rest={name: msgspec.convert(as_dict(call), RestCallAnswer) for name, call in upstream.rest.items()},
         limits=msgspec.convert(as_dict(upstream.limits), LimitsAnswer),

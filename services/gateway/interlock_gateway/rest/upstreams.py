@@ -9,7 +9,7 @@ from interlock_common.messages.catalog import Kind, UpdateUpstream, Upstream, Up
 from interlock_common.messages.common import ById, Empty, Page
 from interlock_gateway.rest.answers import Status, answer
 from interlock_gateway.rest.bodies_of_catalog import GatewayBody
-from interlock_gateway.rest.catalog_answers import Gateway, gateway
+from interlock_gateway.rest.catalog_answers import Gateway, Kept, gateway
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
 from interlock_gateway.rest.paging import Cursor, Limit, next_page
@@ -26,7 +26,8 @@ async def register(body: GatewayBody, actor: CurrentActor, deps: Deps) -> Respon
     made = await deps.bus.request(
         subjects.CATALOG_UPSTREAM_CREATE, body.request(actor), Upstream, timeout=DISCOVERY_SECONDS
     )
-    return answer(gateway(made, None, configurable=True), 201, {"Location": f"/gateways/{made.id}"})
+    kept = Kept(bool(body.secrets.credential), bool(body.secrets.environment))
+    return answer(gateway(made, None, kept), 201, {"Location": f"/gateways/{made.id}"})
 
 
 @router.get("", responses=says(Gateway, many=True), summary="List upstream servers")
@@ -42,7 +43,7 @@ async def list_all(
     page = await deps.bus.request(subjects.CATALOG_UPSTREAM_LIST, Page(actor, cursor, limit), UpstreamList)
     seen = Seen(actor, deps.catalog)
     found = [
-        gateway(each, seen.upstream(each.id), configurable=seen.may_configure(each))
+        gateway(each, seen.upstream(each.id), _kept(seen, each))
         for each in page.upstreams
         if transport in {None, each.transport} and reachable in {None, each.reachable}
     ]
@@ -52,7 +53,7 @@ async def list_all(
 @router.get("/{gateway_id}", responses=says(Gateway), summary="Show an upstream server")
 async def show(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(subjects.CATALOG_UPSTREAM_GET, ById(actor, gateway_id), Upstream)
-    return answer(gateway(found, None, configurable=Seen(actor, deps.catalog).may_configure(found)))
+    return answer(gateway(found, None, _kept(Seen(actor, deps.catalog), found)))
 
 
 @router.put("/{gateway_id}", responses=says(Gateway), summary="Register an upstream server anew, in full")
@@ -60,7 +61,11 @@ async def replace(gateway_id: str, body: GatewayBody, actor: CurrentActor, deps:
     """Secrets that are left out stay as they are, unless the kind of the credential changes."""
     request = UpdateUpstream(gateway_id, body.request(actor))
     made = await deps.bus.request(subjects.CATALOG_UPSTREAM_UPDATE, request, Upstream, timeout=DISCOVERY_SECONDS)
-    return answer(gateway(made, None, configurable=True))
+    before = Kept.of(Seen(actor, deps.catalog).upstream(gateway_id))
+    kept = Kept(
+        before.credential or bool(body.secrets.credential), before.environment or bool(body.secrets.environment)
+    )
+    return answer(gateway(made, None, kept))
 
 
 @router.delete("/{gateway_id}", responses=says(Status), summary="Delete an upstream server")
@@ -74,4 +79,9 @@ async def refresh(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(
         subjects.CATALOG_UPSTREAM_REFRESH, ById(actor, gateway_id), Upstream, timeout=DISCOVERY_SECONDS
     )
-    return answer(gateway(found, None, configurable=Seen(actor, deps.catalog).may_configure(found)))
+    return answer(gateway(found, None, _kept(Seen(actor, deps.catalog), found)))
+
+
+def _kept(seen: Seen, upstream: Upstream) -> Kept | None:
+    """What is known of the secrets, for who may change the gateway; None for others."""
+    return Kept.of(seen.upstream(upstream.id)) if seen.may_configure(upstream) else None

@@ -61,6 +61,11 @@ async def test_secrets_go_in_and_never_come_out(client: httpx2.AsyncClient, worl
         credential=catalog.Credential("header", {"name": "X-Key"}, "SEALED"),
         command=catalog.Command(("run", "me"), {"A": "b"}, "SEALED"),
     )
+    world.catalog.items = {"upstream.u1": made}
+    world.bus.replies[subjects.CATALOG_UPSTREAM_GET] = made
+    assert "SEALED" not in (shown := await client.get("/gateways/u1")).text
+    assert shown.json()["configuration"]["credential"]["has_secret"] is True
+    world.bus.asked.clear()
     world.bus.replies[subjects.CATALOG_UPSTREAM_CREATE] = made
     body = {
         "name": "Notes", "transport": "stdio", "command": {"argv": ["run", "me"], "environment": {"A": "b"}},
