@@ -26,8 +26,8 @@ from interlock_gateway.upstreams.openapi_operations import MAX_NAME, METHODS, OT
 from interlock_gateway.upstreams.openapi_schema import Work
 
 MAX_TOOLS = 1000
-MAX_TOTAL_BYTES = 800_000
-"""All definitions and calls together: an upstream is one message on the bus, and those end at 1 MiB."""
+MAX_TOTAL_BYTES = 3_000_000
+"""All definitions and calls together: an upstream is one message on the bus, and those end at 8 MiB."""
 
 MAX_NOTES = 500
 _MAX_NOTE = 300

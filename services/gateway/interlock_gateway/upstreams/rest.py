@@ -9,6 +9,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Protocol
 
 import aiohttp
@@ -42,6 +43,10 @@ class Credentials(Protocol):
     """What an upstream is shown on behalf of a principal."""
 
     async def headers(self, upstream: Upstream, principal: str) -> Mapping[str, str]: ...
+
+    def invalid(self, upstream: Upstream, principal: str, challenge: str = "") -> bool:
+        """The upstream refused what it was shown; answers whether to try again."""
+        ...
 
 
 class _Params(msgspec.Struct, frozen=True):
@@ -109,8 +114,11 @@ class RestTransport:
             http_request = build(upstream.url, call, arguments)
         except InvalidInput as error:
             return failed(error.detail)
-        headers = await self._headers(request, http_request)
-        answer = await self._ask(self._ways.of(upstream), http_request, headers)
+        way = self._ways.of(upstream)
+        answer = await self._ask(way, http_request, await self._headers(request, http_request))
+        refused = answer.status == HTTPStatus.UNAUTHORIZED
+        if refused and self._credentials.invalid(upstream, request.principal, answer.challenge):
+            answer = await self._ask(way, http_request, await self._headers(request, http_request))
         return result_of(upstream.name, call.result, answer)
 
     async def _headers(self, request: UpstreamRequest, http_request: HttpRequest) -> dict[str, str]:
@@ -127,14 +135,14 @@ class RestTransport:
         try:
             async with asyncio.timeout(way.call_timeout):
                 answer = await _follow(way, request, headers)
+            if answer.status in _AWAY:
+                way.breaker.failed()
+            else:
+                way.breaker.succeeded()
         except TimeoutError as error:
             raise way.broken(error) from None
         finally:
             way.leave(probe=probe)
-        if answer.status in _AWAY:
-            way.breaker.failed()
-        else:
-            way.breaker.succeeded()
         return answer
 
 
@@ -217,6 +225,7 @@ async def _read(way: Way, response: aiohttp.ClientResponse) -> HttpAnswer:
         status=response.status,
         content_type=response.content_type.lower(),
         charset=(response.charset or "").lower(),
-        retry_after=response.headers.get("Retry-After", ""),
         body=bytes(body),
+        retry_after=response.headers.get("Retry-After", ""),
+        challenge=response.headers.get("WWW-Authenticate", ""),
     )

@@ -31,8 +31,10 @@ class HttpAnswer:
     status: int
     content_type: str
     charset: str
-    retry_after: str
     body: bytes
+    retry_after: str = ""
+    challenge: str = ""
+    """What ``WWW-Authenticate`` said."""
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -73,11 +75,14 @@ def _json_result(upstream: str, path: str, body: bytes) -> bytes:
     body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         body.decode()  # the decoder passes over the text of members that stay raw
-        if deeper_than(body, MAX_DEPTH):
-            return failed(f"upstream {upstream} answered JSON that nests over {MAX_DEPTH} levels deep")
         document = bytes(msgspec.json.decode(body, type=msgspec.Raw)).strip()
+        too_deep = deeper_than(document, MAX_DEPTH)
+    except RecursionError:
+        document, too_deep = b"", True
     except (msgspec.DecodeError, UnicodeDecodeError):
         return failed(f"upstream {upstream} said that it answers JSON, and did not")
+    if too_deep:
+        return failed(f"upstream {upstream} answered JSON that nests over {MAX_DEPTH} levels deep")
     selected = json_path.select(document, json_path.parse(path))
     if selected is None:
         return failed(f"the answer of upstream {upstream} has nothing at {path}")
