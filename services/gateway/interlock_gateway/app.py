@@ -19,13 +19,16 @@ from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Authenticator
+from interlock_gateway.changes import Changes
 from interlock_gateway.config import Settings
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.limits import Concurrency
+from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
 from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.methods import Methods
+from interlock_gateway.notices import Notices
 from interlock_gateway.recording import Recorder
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
@@ -34,6 +37,7 @@ from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
 from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.streams import TOOLS_CHANGED, Streams
+from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.client import UpstreamClient
 from interlock_gateway.upstreams.dispatch import Upstreams
@@ -92,6 +96,10 @@ class Edge:
             max_answer=settings.max_answer_bytes,
             allow_private=settings.allow_private_upstreams,
         )
+        self._ways = Upstreams({"http": self._upstreams})
+        self._listeners = Listeners(self._ways, service.clock)
+        self._notices = Notices(service.bus)
+        self._changes = Changes(self._catalog, self._listeners, self._notices.say)
         self._follow()
         self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies())))
         for mirror in mirrors.all():
@@ -118,19 +126,23 @@ class Edge:
 
     async def _serve(self, listener: socket.socket) -> None:
         self._upstreams.start()
+        await self._notices.start(self._changes.notified)
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
     async def _finish(self) -> None:
         """Take no new requests, and let those that run come to their end."""
         self._streams.close()
+        self._subscriptions.close()
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
+        await self._listeners.stop()
+        await self._notices.stop()
         await self._upstreams.stop()
 
     def _follow(self) -> None:
         mirrors = self._mirrors
-        mirrors.catalog.on_change(self._catalog.change)
+        mirrors.catalog.on_change(self._changes.take)
         mirrors.catalog.on_change(lambda _key, _item: self._streams.broadcast(TOOLS_CHANGED))
         mirrors.revocations.on_change(self._revoked)
 
@@ -151,16 +163,20 @@ class Edge:
             catalog=self._catalog,
             recorder=recorder,
             hooks=Hooks(service.bus, self._mirrors.bindings),
-            upstreams=Upstreams({"http": self._upstreams}),
+            upstreams=self._ways,
             live=self._live,
             concurrency=Concurrency(
                 per_principal=settings.principal_concurrency, per_upstream=settings.upstream_concurrency
             ),
+            changes=self._changes,
         )
+        self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
         return McpEndpoint(
             authenticator=self._authenticator,
             catalog=self._catalog,
-            methods=Methods(tool_calls, Listing(self._sealer, settings.list_page_size), sessions),
+            methods=Methods(
+                tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods()
+            ),
             live=self._live,
             recorder=recorder,
             sessions=sessions,

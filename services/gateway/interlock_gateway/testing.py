@@ -23,8 +23,10 @@ from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
 from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Authenticator
+from interlock_gateway.changes import Changes
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.limits import Concurrency
+from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
 from interlock_gateway.mcp_endpoint import McpEndpoint
@@ -35,6 +37,7 @@ from interlock_gateway.routing import Catalog
 from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.streams import Streams
+from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.client import UpstreamClient
 from interlock_gateway.upstreams.dispatch import Upstreams
@@ -170,6 +173,8 @@ class EdgeWorld:
     plugins: FakePlugins = field(default_factory=FakePlugins)
     catalog: Catalog = field(default_factory=Catalog)
     page_size: int = 100
+    said: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    """Notifications that the edge passed on to the catalog and the other edges."""
     live: LiveWork = field(default_factory=LiveWork)
     streams: Streams = field(default_factory=Streams)
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
@@ -178,6 +183,9 @@ class EdgeWorld:
     )
 
     def __post_init__(self) -> None:
+        self.upstreams = Upstreams({"http": self.client})
+        self.listeners = Listeners(self.upstreams, SYSTEM_CLOCK)
+        self.changes = Changes(self.catalog, self.listeners, lambda upstream, said: self.said.append((upstream, said)))
         self.keys.items[self.signer.kid] = self.signer.published()
         for principal in (
             Principal(ADA, teams=("red",), permissions=("tools.execute", "tools.read")),
@@ -196,13 +204,16 @@ class EdgeWorld:
         recorder = Recorder(cast("AuditLog", self.audit), SYSTEM_CLOCK, b"digest key", lambda: 42)
         hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
         tool_calls = ToolCalls(
-            self.catalog, recorder, hooks, Upstreams({"http": self.client}), self.live,
-            Concurrency(per_principal=100, per_upstream=100),
+            self.catalog, recorder, hooks, self.upstreams, self.live,
+            Concurrency(per_principal=100, per_upstream=100), self.changes,
         )  # fmt: skip
+        subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)
         parts: dict[str, Any] = {
             "authenticator": self.authenticator,
             "catalog": self.catalog,
-            "methods": Methods(tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions),
+            "methods": Methods(
+                tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions, subscriptions.methods()
+            ),
             "live": self.live,
             "recorder": recorder,
             "sessions": self.sessions,
@@ -214,10 +225,10 @@ class EdgeWorld:
         return McpEndpoint(**parts | changes)
 
     def register(self, upstream: Upstream) -> None:
-        self.catalog.change(upstream_key(upstream.id), upstream)
+        self.changes.take(upstream_key(upstream.id), upstream)
 
     def serve(self, server: VirtualServer) -> None:
-        self.catalog.change(server_key(server.id), server)
+        self.changes.take(server_key(server.id), server)
 
     def revoke(self, token_id: str = "t-1") -> None:  # noqa: S107 - an id
         """As the edge does when a revocation arrives."""

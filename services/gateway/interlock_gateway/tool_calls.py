@@ -14,6 +14,7 @@ from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import HookContext
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
+from interlock_gateway.changes import Changes
 from interlock_gateway.client import Client
 from interlock_gateway.errors import ScopeMissing, UpstreamMisbehaved
 from interlock_gateway.hooks import Hooks
@@ -74,6 +75,7 @@ class ToolCalls:
     upstreams: Upstreams
     live: LiveWork
     concurrency: Concurrency
+    changes: Changes
 
     async def call_tool(self, call: Call, client: Client) -> None:
         """Route, authorize, record, inspect, call, inspect, answer, record.
@@ -159,7 +161,8 @@ class ToolCalls:
                 if envelope.method is None:
                     return await self._result(call, route, envelope, record)
                 if isinstance(envelope.id, msgspec.UnsetType):
-                    await client.notify(message)
+                    if not self.changes.heard(route.upstream.id, message):
+                        await client.notify(message)
                 else:
                     await _pass_request(envelope, client, exchange)
         raise UpstreamMisbehaved(f"upstream {route.upstream.name} ended its answer without a result")
