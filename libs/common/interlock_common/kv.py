@@ -1,6 +1,7 @@
 """Streams and buckets: the owner makes them, with their limits and descriptions, and writes them."""
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import structlog
@@ -61,7 +62,27 @@ async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
         entry = await (await bus.js.key_value(bucket.name)).get(key)
     except (KeyNotFoundError, NotFoundError):
         return None
-    return None if entry.value is None else msgspec.json.decode(entry.value, type=kind)
+    return None if not entry.value else msgspec.json.decode(entry.value, type=kind)
+
+
+async def create(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> bool:
+    """Write a key that is not there; answers whether it was written, or somebody else was faster."""
+    revision = 0
+    for _ in range(2):
+        if await _publish_after(bus, bucket, key, msgspec.json.encode(value), revision, _ttl_header(ttl)):
+            return True
+        revision, present = await _last(bus, bucket, key)
+        if present:
+            return False
+    return False
+
+
+async def discard(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct) -> bool:
+    """Remove a key while it has this value; answers whether it had it."""
+    revision, present = await _last(bus, bucket, key)
+    if present != msgspec.json.encode(value):
+        return False
+    return await _publish_after(bus, bucket, key, b"", revision, {"KV-Operation": "DEL"})
 
 
 async def update[T: msgspec.Struct](
@@ -78,14 +99,10 @@ async def update[T: msgspec.Struct](
             entry = await held.get(key)
         except (KeyNotFoundError, NotFoundError):
             raise NotFound(f"bucket {bucket.name} has no such key") from None
-        value = change(msgspec.json.decode(entry.value or b"", type=kind))
-        headers = expiry | {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(entry.revision)}
-        try:
-            await bus.js.publish(f"$KV.{bucket.name}.{key}", msgspec.json.encode(value), timeout=5, headers=headers)
-        except APIError as error:
-            if error.err_code != _WRONG_LAST_SEQUENCE:
-                raise
-        else:
+        if not entry.value:  # what is left where a key expired
+            raise NotFound(f"bucket {bucket.name} has no such key")
+        value = change(msgspec.json.decode(entry.value, type=kind))
+        if await _publish_after(bus, bucket, key, msgspec.json.encode(value), entry.revision or 0, expiry):
             return value
     raise Conflict(f"a key of bucket {bucket.name} is changed by others all the time")
 
@@ -93,6 +110,30 @@ async def update[T: msgspec.Struct](
 async def delete(bus: Bus, bucket: Bucket, key: str) -> None:
     """Remove a key; mirrors drop it."""
     await bus.js.publish(f"$KV.{bucket.name}.{key}", b"", timeout=5, headers={"KV-Operation": "DEL"})
+
+
+async def _publish_after(
+    bus: Bus, bucket: Bucket, key: str, content: bytes, revision: int, headers: dict[str, str]
+) -> bool:
+    """Write if the last revision of the key is still ``revision`` (0 for none); answers whether it was."""
+    expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
+    try:
+        await bus.js.publish(f"$KV.{bucket.name}.{key}", content, timeout=5, headers=headers | expected)
+    except APIError as error:
+        if error.err_code != _WRONG_LAST_SEQUENCE:
+            raise
+        return False
+    return True
+
+
+async def _last(bus: Bus, bucket: Bucket, key: str) -> tuple[int, bytes]:
+    """The last revision of a key and its value, which is empty where the key was removed or expired."""
+    try:
+        message = await bus.js.get_last_msg(f"KV_{bucket.name}", f"$KV.{bucket.name}.{key}", direct=True)
+    except NotFoundError:
+        return 0, b""
+    headers = cast("dict[str, str]", message.headers or {})  # pyright: ignore[reportUnknownMemberType] - untyped
+    return message.seq or 0, b"" if "KV-Operation" in headers else message.data or b""
 
 
 def _ttl_header(ttl: float | None) -> dict[str, str]:

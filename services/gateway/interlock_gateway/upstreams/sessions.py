@@ -6,11 +6,19 @@ upstream knows it by must then be known to every edge. All other keys belong to 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from interlock_common.messages.gateway import UpstreamSession
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+
+from interlock_common import kv
+from interlock_common.bus import Bus
+from interlock_common.errors import Unavailable
+from interlock_common.messages.gateway import UpstreamSession, upstream_session_key
+from interlock_common.messages.resources import UPSTREAM_SESSIONS
 
 SHARED = "s."
 """What the ``session_key`` of a client's session begins with; its key in the bucket ``sessions`` follows."""
@@ -90,3 +98,69 @@ class MemorySessions:
 
     async def take(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
         return self._sessions.pop((upstream_id, session_key), None)
+
+
+class SharedSessions:
+    """Sessions of clients in the bucket ``upstream-sessions``, so that every edge uses the same; others in memory.
+
+    An edge remembers what it read. Where that has been replaced meanwhile the upstream says so, and the edge looks
+    again. ``lifetime`` in seconds is that of the clients' sessions. Raises Unavailable while the bus is away.
+    """
+
+    def __init__(self, bus: Bus, *, lifetime: float) -> None:
+        self._bus = bus
+        self._lifetime = lifetime
+        self._memory = MemorySessions()
+
+    def known(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
+        return self._memory.known(upstream_id, session_key)
+
+    async def obtain(self, upstream_id: str, session_key: str, opening: Opening) -> UpstreamSession:
+        if not session_key.startswith(SHARED):
+            return await self._memory.obtain(upstream_id, session_key, opening)
+
+        async def shared() -> UpstreamSession:
+            return await self._shared(_key(upstream_id, session_key), opening)
+
+        return await self._memory.obtain(upstream_id, session_key, shared)
+
+    async def lost(self, upstream_id: str, session_key: str, session: UpstreamSession) -> None:
+        await self._memory.lost(upstream_id, session_key, session)
+        if session_key.startswith(SHARED):
+            async with self._reached():
+                await kv.discard(self._bus, UPSTREAM_SESSIONS, _key(upstream_id, session_key), session)
+
+    async def take(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
+        session = await self._memory.take(upstream_id, session_key)
+        if not session_key.startswith(SHARED):
+            return session
+        key = _key(upstream_id, session_key)
+        async with self._reached():
+            shared = await kv.get(self._bus, UPSTREAM_SESSIONS, key, UpstreamSession)
+            if shared is None or not await kv.discard(self._bus, UPSTREAM_SESSIONS, key, shared):
+                return None  # another edge took it
+        return shared
+
+    async def _shared(self, key: str, opening: Opening) -> UpstreamSession:
+        async with self._reached():
+            present = await kv.get(self._bus, UPSTREAM_SESSIONS, key, UpstreamSession)
+        if present is not None:
+            return present
+        session = await opening()
+        async with self._reached():
+            if not await kv.create(self._bus, UPSTREAM_SESSIONS, key, session, ttl=self._lifetime):
+                faster = await kv.get(self._bus, UPSTREAM_SESSIONS, key, UpstreamSession)
+                return faster or session
+        return session
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncGenerator[None]:
+        try:
+            async with self._bus.lease():
+                yield
+        except (NatsError, JetStreamError) as error:
+            raise Unavailable(f"sessions of upstreams cannot be reached: {type(error).__name__}") from error
+
+
+def _key(upstream_id: str, session_key: str) -> str:
+    return upstream_session_key(session_key.removeprefix(SHARED), upstream_id)
