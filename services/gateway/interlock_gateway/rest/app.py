@@ -1,11 +1,14 @@
 """The REST application: everything the edge answers beside MCP."""
 
+import re
+
 from fastapi import FastAPI
 
 from interlock_gateway.rest import (
     audit,
     configuration,
     documents,
+    openapi,
     overview,
     problems,
     servers,
@@ -14,10 +17,12 @@ from interlock_gateway.rest import (
     upstreams,
     wellknown,
 )
-from interlock_gateway.rest.bodies import MAX_DOCUMENT_BYTES, BoundedBodies
+from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
-_ROUTERS = (upstreams, servers, things, configuration, tokens, overview, audit, wellknown)
+_ROUTERS = (upstreams, openapi, servers, things, configuration, tokens, overview, audit, wellknown)
+_DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
+"""Paths whose bodies are whole documents."""
 
 
 def create_rest_app(deps: RestDependencies) -> FastAPI:
@@ -33,7 +38,7 @@ def create_rest_app(deps: RestDependencies) -> FastAPI:
         responses=documents.PROBLEMS,
     )
     app.state.dependencies = deps
-    app.add_middleware(BoundedBodies, larger={"/import": MAX_DOCUMENT_BYTES})
+    app.add_middleware(BoundedBodies, documents=_DOCUMENTS)
     problems.install(app)
     documents.install(app)
     for module in _ROUTERS:

@@ -1,6 +1,6 @@
 """A bound on what may be sent, held before anything of it is parsed."""
 
-from collections.abc import Mapping
+import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,21 +14,20 @@ MAX_DOCUMENT_BYTES = 6 * 1024 * 1024
 
 
 class BoundedBodies:
-    """Reads a body of at most ``limit`` bytes and hands it on whole; a longer one is answered with 413.
+    """Reads a body of bounded size and hands it on whole; a longer one is answered with 413.
 
-    ``larger`` are the limits of paths that take more.
+    Paths that ``documents`` matches take more.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, larger: Mapping[str, int] | None = None) -> None:
+    def __init__(self, app: ASGIApp, documents: re.Pattern[str]) -> None:
         self._app = app
-        self._limit = limit
-        self._larger = larger or {}
+        self._documents = documents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._larger.get(scope["path"], self._limit)
+        limit = MAX_DOCUMENT_BYTES if self._documents.fullmatch(scope["path"]) else MAX_BODY_BYTES
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         body = None if _over(length, limit) else await _read(receive, limit)
         if body is None:

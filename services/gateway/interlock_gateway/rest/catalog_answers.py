@@ -128,6 +128,7 @@ class _Thing(msgspec.Struct, frozen=True, kw_only=True):
     reachable: bool
     digest: str
     standing: Standing
+    reason: str
 
 
 class ToolAnswer(_Thing, frozen=True, kw_only=True):
@@ -273,7 +274,7 @@ def _thing(found: Offered, described: _Described, name: str) -> dict[str, Any]:
         "id": f"{upstream.id}/{definition.name}", "name": name, "original_name": definition.name,
         "title": _text(described.title), "description": _text(described.description), "upstream_id": upstream.id,
         "upstream_name": upstream.name, "reachable": upstream.reachable, "digest": definition.digest,
-        "standing": definition.standing,
+        "standing": definition.standing, "reason": definition.reason,
     }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ async def test_tools_are_those_that_the_caller_sees(client: httpx2.AsyncClient, 
     assert answer.json()[1] == {
         "id": "u1/add", "name": "notes-add", "original_name": "add", "title": "", "description": "adds",
         "upstream_id": "u1", "upstream_name": "Notes", "reachable": True, "digest": "sha256:ab",
-        "standing": "accepted", "input_schema": {"type": "object", "$defs": {"a": {"x": 1.1}}},
+        "standing": "accepted", "reason": "", "input_schema": {"type": "object", "$defs": {"a": {"x": 1.1}}},
     }  # fmt: skip
     assert SCHEMA in answer.content
     assert world.bus.asked == []
