@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -16,9 +16,9 @@ _JSON = st.recursive(
 
 def depth(value: Any) -> int:
     if isinstance(value, dict):
-        return 1 + max(map(depth, value.values()), default=0)
+        return 1 + max(map(depth, cast("dict[str, Any]", value).values()), default=0)
     if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
+        return 1 + max(map(depth, cast("list[Any]", value)), default=0)
     return 0
 
 

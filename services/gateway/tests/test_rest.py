@@ -226,12 +226,13 @@ async def test_arguments_that_do_not_fit_are_told_and_nothing_is_sent(rest: Rest
 
     schema = {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}}
     upstream = weather(await serve(handler), RestCall("GET", "/{city}"), schema)
-    for arguments, words in (
+    refused: list[tuple[Any, str]] = [
         ({}, '"city" is a required'),
         ({"city": 1}, "city: "),
         ({"city": ".."}, "no place"),
-        ([], ""),
-    ):
+        ([], "arguments are a JSON object"),
+    ]
+    for arguments, words in refused:
         result = (await rest.respond(upstream, "forecast", arguments))["result"]
         assert result["isError"] is True
         assert words in result["content"][0]["text"]

@@ -21,6 +21,7 @@ MAX_DEPTH = 64
 MAX_NODES = 400_000
 """Of YAML, with everything that an alias stands for counted again each time."""
 
+_TOO_DEEP = f"the document is nested over {MAX_DEPTH} levels deep"
 _MAX_LINKS = 32
 _events: Callable[..., Any] = vars(yaml)["parse"]  # its stub leaves the events unknown
 _PLAIN = "tag:yaml.org,2002:"
@@ -99,12 +100,16 @@ def read(document: bytes) -> Mapping:
 
 def _from_json(content: str) -> Any:
     data = content.encode()
-    if deeper_than(data, MAX_DEPTH):
-        raise OpenApiInvalid(f"the document is nested over {MAX_DEPTH} levels deep, or is no JSON")
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(data)
+        too_deep = deeper_than(data, MAX_DEPTH)
+    except RecursionError:
+        found, too_deep = None, True
+    except msgspec.DecodeError:
         return _from_yaml(content)  # flow mappings of YAML begin like JSON
+    if too_deep:
+        raise OpenApiInvalid(_TOO_DEEP)
+    return found
 
 
 @dataclass(slots=True)
@@ -193,7 +198,7 @@ class _Builder:
         if self.nodes > MAX_NODES:
             raise OpenApiInvalid(f"the document has over {MAX_NODES} values, with what its aliases stand for")
         if len(self.frames) + height > MAX_DEPTH:
-            raise OpenApiInvalid(f"the document is nested over {MAX_DEPTH} levels deep")
+            raise OpenApiInvalid(_TOO_DEEP)
 
     def _scalar(self, event: Any) -> Any:
         is_key = bool(self.frames) and isinstance(self.frames[-1].value, dict) and self.frames[-1].key is None
