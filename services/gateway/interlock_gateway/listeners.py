@@ -84,6 +84,7 @@ class Listeners:
     async def stop(self) -> None:
         tasks = [listener.task for listener in self._listeners.values() if listener.task is not None]
         self._listeners.clear()
+        self._of.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

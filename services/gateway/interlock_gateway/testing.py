@@ -22,7 +22,7 @@ from interlock_common.messages.catalog import Definition, Upstream, VirtualServe
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
 from interlock_common.sealing import Sealer
-from interlock_gateway.authentication import Authenticator
+from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
 from interlock_gateway.changes import Changes
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.limits import Concurrency
@@ -186,9 +186,10 @@ class EdgeWorld:
         self.upstreams = Upstreams({"http": self.client})
         self.listeners = Listeners(self.upstreams, SYSTEM_CLOCK)
         self.changes = Changes(self.catalog, self.listeners, lambda upstream, said: self.said.append((upstream, said)))
+        self.subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)
         self.keys.items[self.signer.kid] = self.signer.published()
         for principal in (
-            Principal(ADA, teams=("red",), permissions=("tools.execute", "tools.read")),
+            Principal(ADA, teams=("red",), permissions=("tools.execute", "resources.read", "prompts.read")),
             Principal(EVE, permissions=("tools.execute",)),
             Principal(ROOT, is_admin=True, teams=("ops",)),
         ):
@@ -207,12 +208,11 @@ class EdgeWorld:
             self.catalog, recorder, hooks, self.upstreams, self.live,
             Concurrency(per_principal=100, per_upstream=100), self.changes,
         )  # fmt: skip
-        subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)
         parts: dict[str, Any] = {
             "authenticator": self.authenticator,
             "catalog": self.catalog,
             "methods": Methods(
-                tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions, subscriptions.methods()
+                tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions, self.subscriptions.methods()
             ),
             "live": self.live,
             "recorder": recorder,
@@ -234,6 +234,15 @@ class EdgeWorld:
         """As the edge does when a revocation arrives."""
         self.revocations.items[revocation_key(token_id)] = Revocation(token_id, 0)
         self.live.end(token_id)
+
+
+def a_caller(name: str = ADA, **changes: Any) -> Caller:
+    """A caller with every permission and no team."""
+    said: dict[str, Any] = {
+        "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
+        "scopes": TokenScopes(),
+    }  # fmt: skip
+    return Caller(principal=name, token_id="t-1", expires_at=2**40, **said | changes)  # noqa: S106 - an id
 
 
 def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:

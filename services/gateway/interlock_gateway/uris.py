@@ -84,14 +84,6 @@ def rewrite_result(result: bytes, rename: Rename) -> bytes:
     return _encode(members)
 
 
-def rewrite_update(message: bytes, rename: Rename) -> bytes:
-    """A ``notifications/resources/updated`` with its URI renamed."""
-    members = _members.decode(message)
-    if "params" in members:
-        members["params"] = _raw(_contents(_members.decode(members["params"]), rename))
-    return _encode(members)
-
-
 def _each(items: msgspec.Raw, change: Callable[[Members], Members]) -> msgspec.Raw:
     if bytes(items)[:1] != b"[":
         return items

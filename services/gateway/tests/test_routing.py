@@ -11,14 +11,7 @@ from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.listing import Listing
 from interlock_gateway.routing import Catalog, offer_for, visible
 from interlock_gateway.testing import ADA, ROOT, upstream_at
-
-
-def caller(name: str = ADA, **changes: Any) -> Caller:
-    said: dict[str, Any] = {
-        "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
-        "scopes": TokenScopes(),
-    }  # fmt: skip
-    return Caller(principal=name, token_id="t-1", expires_at=2**40, **said | changes)
+from interlock_gateway.testing import a_caller as caller
 
 
 def catalog(*items: Any) -> Catalog:
