@@ -20,6 +20,18 @@ KENNEL = (DOCUMENTS / "kennel-3.0.yaml").read_bytes()
 LIBRARY = (DOCUMENTS / "library-3.1.json").read_bytes()
 
 
+MORE_THAN_MEMBERS: list[Any] = [
+    {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
+    {"type": "object", "properties": {"a": {}}, "additionalProperties": {}},
+    {"type": "object", "properties": {"a": {}}, "minProperties": 1},
+    {"type": "object", "properties": {"a b": {}}},
+    {"type": "object"},
+    {"type": ["object", "null"], "properties": {"a": {}}},
+    {"oneOf": [{"type": "object", "properties": {"a": {}}}]},
+    True,
+]
+
+
 def tools_of(imported: Imported) -> dict[str, Any]:
     """The tools by name, each one that clients and edges can use."""
     tools: dict[str, Any] = {}
@@ -113,8 +125,8 @@ def test_words_of_3_0_become_those_of_json_schema() -> None:
 def test_a_schema_that_holds_itself_stays_a_reference_and_validates() -> None:
     schema = tools_of(import_openapi(KENNEL))["addDog"]["inputSchema"]
     assert list(schema["$defs"]) == ["Dog"]
-    dog = {"name": "Rex", "chip": "1"}
-    validator = Draft202012Validator(schema)
+    dog: dict[str, Any] = {"name": "Rex", "chip": "1"}
+    validator: Any = Draft202012Validator(schema)
     assert validator.is_valid(dog | {"mother": dog | {"mother": None}})
     assert not validator.is_valid(dog | {"mother": {"mother": None}})
     assert not validator.is_valid(dog | {"puppies": [dog | {"puppies": [{}]}]})
@@ -182,14 +194,16 @@ def test_operations_can_be_chosen(include: list[str], exclude: list[str], names:
 
 def test_names_are_made_valid_and_unique() -> None:
     long = "n" * 100
-    paths = {f"/{number}": {"get": {"operationId": name, "responses": {}}}
+    paths: Any = {f"/{number}": {"get": {"operationId": name, "responses": {}}}
              for number, name in enumerate(["a b", "a_b", "a/b", long, long + "x", "été", "☃"])}  # fmt: skip
     tools = tools_of(import_openapi(document(paths=paths)))
     assert list(tools) == ["a_b", "a_b_2", "a_b_3", "n" * 64, "n" * 62 + "_2", "t", "get"]
 
 
 def test_arguments_of_one_name_are_told_apart() -> None:
-    parameters = [{"name": "id", "in": place, "required": True, "schema": {}} for place in ("path", "query", "header")]
+    parameters: Any = [
+        {"name": "id", "in": place, "required": True, "schema": {}} for place in ("path", "query", "header")
+    ]
     body = body_of({"type": "object", "properties": {"body": {}, "id": {}}}, required=True)
     imported = import_openapi(operation({"parameters": parameters} | body, path="/x/{id}"))
     assert imported.rest["x"] == RestCall(
@@ -198,19 +212,7 @@ def test_arguments_of_one_name_are_told_apart() -> None:
     assert json.loads(imported.definitions[0])["inputSchema"]["required"] == ["id", "id_query", "id_header", "body"]
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
-        {"type": "object", "properties": {"a": {}}, "additionalProperties": {}},
-        {"type": "object", "properties": {"a": {}}, "minProperties": 1},
-        {"type": "object", "properties": {"a b": {}}},
-        {"type": "object"},
-        {"type": ["object", "null"], "properties": {"a": {}}},
-        {"oneOf": [{"type": "object", "properties": {"a": {}}}]},
-        True,
-    ],
-)
+@pytest.mark.parametrize("schema", MORE_THAN_MEMBERS)
 def test_a_body_that_is_more_than_its_members_is_one_argument(schema: Any) -> None:
     assert import_openapi(operation(body_of(schema, required=True))).rest["x"].body == {"": "body"}
 
@@ -320,7 +322,7 @@ def test_a_long_chain_of_references_does_not_nest() -> None:
 def test_the_work_of_an_import_is_bounded() -> None:
     wide = {f"p{number}": {"type": "string"} for number in range(450)}
     schemas = {"Wide": {"type": "object", "properties": wide}}
-    node = {"responses": {}} | body_of({"$ref": "#/components/schemas/Wide"}, required=True)
+    node: Any = body_of({"$ref": "#/components/schemas/Wide"}, required=True)
     paths = {f"/{number}": {"post": node} for number in range(2000)}
     with pytest.raises(OpenApiInvalid, match="choose operations with include"):
         import_openapi(document(paths=paths, components={"schemas": schemas}))
@@ -386,6 +388,14 @@ _DOCUMENT = st.fixed_dictionaries(
 def test_any_document_is_imported_or_refused_in_words(found: Any) -> None:
     with suppress(InvalidInput):
         tools_of(import_openapi(json.dumps(found).encode(), base_url="https://a.example"))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.fixed_dictionaries({"A": _SCHEMA, "B": _SCHEMA}), _SCHEMA, st.sampled_from(["3.0.0", "3.1.0"]))
+def test_any_schema_is_imported_or_left_out_in_words(schemas: Any, schema: Any, version: str) -> None:
+    node = body_of(schema) | {"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+    with suppress(InvalidInput):
+        tools_of(import_openapi(operation(node, openapi=version, components={"schemas": schemas})))
 
 
 @settings(max_examples=200, deadline=None)
