@@ -18,6 +18,7 @@ from interlock_common.messages.plugins import Binding
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
+from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.changes import Changes
 from interlock_gateway.config import Settings
@@ -32,6 +33,7 @@ from interlock_gateway.notices import Notices
 from interlock_gateway.recording import Recorder
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.rest.scoping import check_server_scope
 from interlock_gateway.routing import Catalog
 from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
 from interlock_gateway.session_traffic import SessionTraffic
@@ -39,7 +41,9 @@ from interlock_gateway.sessions import Sessions
 from interlock_gateway.streams import TOOLS_CHANGED, Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
-from interlock_gateway.upstreams.client import UpstreamClient
+from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.assembly import Transports
+from interlock_gateway.upstreams.connections import Bounds
 from interlock_gateway.upstreams.dispatch import Upstreams
 
 
@@ -90,15 +94,21 @@ class Edge:
         self._streams = Streams()
         self._catalog = Catalog()
         self._sealer = Sealer(_secret(settings.auth_encryption_secret))
-        self._upstreams = UpstreamClient(
-            connections=settings.upstream_connections,
-            idle_timeout=settings.call_timeout,
-            max_answer=settings.max_answer_bytes,
-            allow_private=settings.allow_private_upstreams,
+        self._subscribed = BusSubscriptions(service.bus)
+        self._transports = Transports(
+            service.bus,
+            self._subscribed,
+            self._sealer,
+            service.clock,
+            bounds=_bounds(settings),
+            policy=AddressPolicy.of(
+                allow_private=settings.allow_private_upstreams, allowed=settings.allow_upstream_networks
+            ),
+            session_lifetime=settings.session_lifetime,
         )
-        self._ways = Upstreams({"http": self._upstreams})
-        self._listeners = Listeners(self._ways, service.clock)
-        self._notices = Notices(service.bus)
+        self._upstreams = Upstreams(self._transports.by_kind)
+        self._listeners = Listeners(self._upstreams, service.clock)
+        self._notices = Notices(service.bus, self._subscribed)
         self._changes = Changes(self._catalog, self._listeners, self._notices.say)
         self._follow()
         self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies())))
@@ -125,7 +135,7 @@ class Edge:
             await mirror.wait_complete(timeout=None)
 
     async def _serve(self, listener: socket.socket) -> None:
-        self._upstreams.start()
+        await self._transports.start()
         await self._notices.start(self._changes.notified)
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
@@ -138,7 +148,8 @@ class Edge:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
         await self._listeners.stop()
         await self._notices.stop()
-        await self._upstreams.stop()
+        await self._subscribed.close()
+        await self._transports.stop()
 
     def _follow(self) -> None:
         mirrors = self._mirrors
@@ -163,11 +174,9 @@ class Edge:
             catalog=self._catalog,
             recorder=recorder,
             hooks=Hooks(service.bus, self._mirrors.bindings),
-            upstreams=self._ways,
+            upstreams=self._upstreams,
             live=self._live,
-            concurrency=Concurrency(
-                per_principal=settings.principal_concurrency, per_upstream=settings.upstream_concurrency
-            ),
+            concurrency=Concurrency(settings.principal_concurrency),
             changes=self._changes,
         )
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
@@ -198,7 +207,19 @@ class Edge:
 
     async def _actor(self, request: Request) -> Actor:
         header = request.headers.get("authorization")
-        return self._authenticator.caller(header.encode("latin-1") if header is not None else None).actor()
+        caller = self._authenticator.caller(header.encode("latin-1") if header is not None else None)
+        check_server_scope(caller.scopes.server_id, request.scope["path"])
+        return caller.actor()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        concurrency=settings.upstream_concurrency,
+        idle_timeout=settings.call_timeout,
+        call_timeout=settings.call_limit,
+        max_answer=settings.max_answer_bytes,
+        progress_resets=settings.progress_resets,
+    )
 
 
 def _secret(setting: SecretStr | None) -> bytes:

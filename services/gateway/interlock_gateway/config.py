@@ -21,11 +21,11 @@ class Settings(ServiceSettings):
     call_limit: float = Field(default=3600.0, gt=0)
     progress_resets: bool = True
     principal_concurrency: int = Field(default=100, ge=1)
-    upstream_concurrency: int = Field(default=200, ge=1)
+    upstream_concurrency: int = Field(default=64, ge=1)
     list_page_size: int = Field(default=1000, ge=1, le=10_000)
     auth_encryption_secret: SecretStr | None = None
-    upstream_connections: int = Field(default=256, ge=1)
     allow_private_upstreams: bool = False
+    allow_upstream_networks: str = ""
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)
     audit_digest_key: SecretStr | None = None
 

@@ -23,9 +23,9 @@ type Take = Callable[[str, bytes], None]
 class Notices:
     """Says what an upstream said, and hears what others heard."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, subscriptions: Subscriptions) -> None:
         self._bus = bus
-        self._subscriptions = Subscriptions(bus)
+        self._subscriptions = subscriptions
         self._saying: set[asyncio.Task[None]] = set()
 
     async def start(self, take: Take) -> None:
@@ -37,7 +37,6 @@ class Notices:
         await self._subscriptions.add(MCP_CHANGED, taken)
 
     async def stop(self) -> None:
-        await self._subscriptions.close()
         await asyncio.gather(*self._saying, return_exceptions=True)
 
     def say(self, upstream_id: str, message: bytes) -> None:

@@ -19,6 +19,7 @@ from interlock_gateway.pending import Pending
 from interlock_gateway.revisions import META_SUBSCRIPTION
 from interlock_gateway.routing import Catalog, offer_for
 from interlock_gateway.sessions import Sessions
+from interlock_gateway.upstreams.sessions import SHARED
 
 _encode = msgspec.json.encode
 MAX_URIS = 1_000
@@ -145,7 +146,7 @@ def _asked(request: Incoming) -> Filter:
 
 
 def _interest(request: Incoming, methods: frozenset[str], pending: Pending) -> Interest:
-    key = request.session[0] if request.session else ""
+    key = f"{SHARED}{request.session[0]}" if request.session else ""
     return Interest(request.caller, request.server_id, key, methods, pending.put)
 
 

@@ -39,8 +39,12 @@ from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.streams import Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
-from interlock_gateway.upstreams.client import UpstreamClient
+from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.connections import Bounds, Ways
+from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.dispatch import Upstreams
+from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.sessions import MemorySessions
 
 ISSUER, AUDIENCE = "test-issuer", "test-audience"
 ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"
@@ -178,18 +182,22 @@ class EdgeWorld:
     live: LiveWork = field(default_factory=LiveWork)
     streams: Streams = field(default_factory=Streams)
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
-    client: UpstreamClient = field(
-        default_factory=lambda: UpstreamClient(connections=8, idle_timeout=5, max_answer=64 * 1024, allow_private=True)
+    ways: Ways = field(
+        default_factory=lambda: Ways(
+            Bounds(concurrency=8, idle_timeout=5, max_answer=64 * 1024), AddressPolicy(allow_private=True)
+        )
     )
 
     def __post_init__(self) -> None:
-        self.upstreams = Upstreams({"http": self.client})
+        self.upstreams = Upstreams({"http": HttpTransport(self.ways, MemorySessions(), Credentials({}))})
         self.listeners = Listeners(self.upstreams, SYSTEM_CLOCK)
         self.changes = Changes(self.catalog, self.listeners, lambda upstream, said: self.said.append((upstream, said)))
         self.subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)
         self.keys.items[self.signer.kid] = self.signer.published()
         for principal in (
-            Principal(ADA, teams=("red",), permissions=("tools.execute", "resources.read", "prompts.read")),
+            Principal(
+                ADA, teams=("red",), permissions=("tools.execute", "tools.read", "resources.read", "prompts.read")
+            ),
             Principal(EVE, permissions=("tools.execute",)),
             Principal(ROOT, is_admin=True, teams=("ops",)),
         ):
@@ -206,7 +214,7 @@ class EdgeWorld:
         hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
         tool_calls = ToolCalls(
             self.catalog, recorder, hooks, self.upstreams, self.live,
-            Concurrency(per_principal=100, per_upstream=100), self.changes,
+            Concurrency(100), self.changes,
         )  # fmt: skip
         parts: dict[str, Any] = {
             "authenticator": self.authenticator,

@@ -29,6 +29,7 @@ from interlock_gateway.revisions import META_CAPABILITIES
 from interlock_gateway.routing import Catalog, may_see, offer_for
 from interlock_gateway.upstream_meta import meta_for
 from interlock_gateway.upstreams.dispatch import Upstreams
+from interlock_gateway.upstreams.sessions import SHARED
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 from interlock_gateway.uris import rewrite_result
 
@@ -85,7 +86,7 @@ class ToolCalls:
         """
         route = self._authorized_route(call)
         payload = payload_of(call.operation, call.params)
-        with self.concurrency.taken(call.caller.principal, route.upstream):
+        with self.concurrency.taken(call.caller.principal):
             record = await self.recorder.intent(
                 call.caller, route, payload, method=call.operation.method, server_id=call.server_id, peer=call.peer
             )
@@ -146,7 +147,7 @@ class ToolCalls:
             name=route.definition.name if operation.in_header else "",
             params=_encode(params),
             principal=call.caller.principal,
-            session_key=call.session[0] if call.session else "",
+            session_key=f"{SHARED}{call.session[0]}" if call.session else "",
             capabilities=call.capabilities,
             param_headers=route.param_headers.build(payload),
         )

@@ -12,9 +12,8 @@ type Serve = Callable[[Handler], Awaitable[str]]
 async def world() -> AsyncGenerator[EdgeWorld]:
     """An edge whose client of upstreams runs."""
     world = EdgeWorld()
-    world.client.start()
     yield world
-    await world.client.stop()
+    await world.ways.stop()
 
 
 @pytest.fixture

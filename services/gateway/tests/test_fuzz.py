@@ -105,7 +105,6 @@ def test_the_endpoint_answers_whatever_comes(
 ) -> None:
     async def exchange() -> Answer:
         world = Unanswered(signer=_SIGNER)
-        world.client.start()
         credential = world.signer.token() if token else None
         try:
             async with asyncio.timeout(10):
@@ -113,7 +112,7 @@ def test_the_endpoint_answers_whatever_comes(
                     world.endpoint(), body, headers, token=credential, method=method, server_id=server_id
                 )
         finally:
-            await world.client.stop()
+            await world.ways.stop()
 
     _check(asyncio.run(exchange()), method)
 

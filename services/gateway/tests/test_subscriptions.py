@@ -126,7 +126,7 @@ async def test_an_update_reaches_those_who_subscribed_under_the_name_they_know(
     world: EdgeWorld, listen: Any, announcer: Announcer
 ) -> None:
     world.register(watched())
-    stream, other = listen({"resourceSubscriptions": [URI, "notes+test://none"]}), listen(ALL)
+    stream, other = listen({"resourceSubscriptions": [URI, "other+test://none"]}), listen(ALL)
     await stream.hears()
     await other.hears()
     assert stream.heard[0]["params"]["notifications"] == {"resourceSubscriptions": [URI]}

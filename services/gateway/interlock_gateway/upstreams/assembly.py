@@ -1,0 +1,54 @@
+"""Every way to upstreams that an edge has, put together."""
+
+from collections.abc import Mapping
+
+from interlock_common.bus import Bus
+from interlock_common.clock import Clock
+from interlock_common.messages.catalog import Kind
+from interlock_common.sealing import Sealer
+from interlock_common.subscriptions import Subscriptions
+from interlock_gateway.exchange_client import ExchangeClient
+from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.bus import BusTransport
+from interlock_gateway.upstreams.client_credentials import ClientCredentials
+from interlock_gateway.upstreams.connections import Bounds, Ways
+from interlock_gateway.upstreams.credentials import BasicProvider, Credentials, HeaderProvider, SealedSecrets
+from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.rest import RestTransport
+from interlock_gateway.upstreams.sessions import SharedSessions
+from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.transport import Transport
+
+
+class Transports:
+    """The transports by the kind of upstream they lead to, and what they stand on."""
+
+    def __init__(
+        self, bus: Bus, subscriptions: Subscriptions, sealer: Sealer, clock: Clock, *,
+        bounds: Bounds, policy: AddressPolicy, session_lifetime: float,
+    ) -> None:  # fmt: skip
+        self.ways = Ways(bounds, policy, clock=clock)
+        self._endpoints = TokenEndpoints(policy)
+        self._exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
+        secrets = SealedSecrets(sealer)
+        credentials = Credentials({
+            "header": HeaderProvider(secrets),
+            "basic": BasicProvider(secrets),
+            "client_credentials": ClientCredentials(secrets, self._endpoints, clock),
+        })  # fmt: skip
+        over_bus = BusTransport(self._exchanges)
+        self.by_kind: Mapping[Kind, Transport] = {
+            "http": HttpTransport(self.ways, SharedSessions(bus, lifetime=session_lifetime), credentials),
+            "rest": RestTransport(self.ways, credentials),
+            "stdio": over_bus,
+            "reverse": over_bus,
+            "worker": over_bus,
+        }
+
+    async def start(self) -> None:
+        """The bus is connected."""
+        await self._exchanges.start()
+
+    async def stop(self) -> None:
+        await self.ways.stop()
+        await self._endpoints.close()
