@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from interlock_common.messages.catalog import Definition
-from interlock_gateway.upstreams.arguments import ArgumentChecks, ArgumentsInvalid, SchemaInvalid
+from interlock_gateway.upstreams.arguments import ArgumentChecks, ArgumentsInvalid, SchemaInvalid, check_schema
 
 
 def tool(schema: Any, digest: str = "") -> Definition:
@@ -53,6 +53,8 @@ def test_a_value_is_not_repeated_in_the_refusal() -> None:
 def test_a_schema_that_leads_outside_or_is_none_is_refused_and_nothing_is_fetched(schema: Any) -> None:
     with pytest.raises(SchemaInvalid):
         ArgumentChecks().check(tool(schema), {})
+    with pytest.raises(SchemaInvalid):
+        check_schema(tool(schema))
 
 
 def test_a_definition_without_a_schema_is_refused() -> None:

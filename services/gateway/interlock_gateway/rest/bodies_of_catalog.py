@@ -25,6 +25,9 @@ from interlock_gateway.rest.schemas import Body, Name
 type Reference = Annotated[str, Field(min_length=1, max_length=2200)]
 type References = Annotated[tuple[Reference, ...], Field(max_length=2000)]
 type Mapped = Annotated[dict[Name, Annotated[str, Field(max_length=8192)]], Field(max_length=200)]
+type Members = Annotated[
+    dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=8192)]], Field(max_length=200)
+]
 type Description = Annotated[str, Field(max_length=4096)]
 type Path = Annotated[str, Field(max_length=1024)]
 
@@ -82,7 +85,7 @@ class RestCallBody(_Part):
     path: Annotated[str, Field(max_length=2048, examples=["/orders/{id}"])]
     query: Mapped = _NOTHING
     headers: Mapped = _NOTHING
-    body: Mapped | None = None
+    body: Annotated[Members, Field(description="an empty key: the argument is the whole body")] | None = None
     result: Annotated[str, Field(max_length=1024, examples=["$.items"])] = "$"
 
 

@@ -48,6 +48,11 @@ def compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         raise SchemaInvalid(f"no JSON Schema: {str(error).partition('\n')[0][:_MAX_WORDS]}") from None
 
 
+def check_schema(tool: Definition) -> None:
+    """Hold a definition against what calls will need of it, when it is registered; raises SchemaInvalid."""
+    compiled(_schema_of(tool))
+
+
 class ArgumentChecks:
     """Validators of tools, compiled once for each digest of a definition."""
 
@@ -68,16 +73,19 @@ class ArgumentChecks:
     def _validator(self, tool: Definition) -> jsonschema_rs.Validator:
         known = self._compiled.get(tool.digest)
         if known is None:
-            try:
-                schema = _tool.decode(tool.definition).input_schema
-            except (msgspec.DecodeError, RecursionError):
-                raise SchemaInvalid(f"the tool {tool.name} has no input schema that can be read") from None
-            known = self._compiled[tool.digest] = compiled(schema)
+            known = self._compiled[tool.digest] = compiled(_schema_of(tool))
             if len(self._compiled) > _MAX_COMPILED:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(tool.digest)
         return known
+
+
+def _schema_of(tool: Definition) -> dict[str, Any]:
+    try:
+        return _tool.decode(tool.definition).input_schema
+    except (msgspec.DecodeError, RecursionError):
+        raise SchemaInvalid(f"the tool {tool.name} has no input schema that can be read") from None
 
 
 def _said(error: jsonschema_rs.ValidationError) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from interlock_common.errors import InvalidInput
 
-MAX_LENGTH = 512
+MAX_LENGTH = 1024
 MAX_INDEX = 2**53 - 1
 """RFC 9535, section 2.1: integers of a query are those of I-JSON."""
 

@@ -10,6 +10,7 @@ from interlock_gateway.upstreams.openapi_schema import Schema, SchemaWriter
 from interlock_gateway.upstreams.rest_request import FORBIDDEN_HEADERS, WHOLE_BODY
 
 MAX_ARGUMENTS = 200
+MAX_NAME = 100
 
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOT_ARGUMENT = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -113,6 +114,8 @@ class Arguments:
         {"path": self._in_path, "query": self.query, "header": self.headers}[place][name] = argument
 
     def _unsendable(self, place: str, name: str) -> str:
+        if len(name) > MAX_NAME:
+            return f"has a name of over {MAX_NAME} characters"
         if place == "path" and f"{{{name}}}" not in self.path:
             return "is not in the path"
         if place == "header" and name.lower() in _OF_THE_MESSAGE | FORBIDDEN_HEADERS:
