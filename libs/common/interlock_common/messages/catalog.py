@@ -31,13 +31,15 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tool, resource, template or prompt as its upstream defined it.
 
     ``name`` is what it is asked for by: the name of a tool or prompt, the URI of a resource, the URI template of a
-    template. ``definition`` is the JSON object as it came over the wire, ``digest`` its ``sha256:<hex>``.
+    template. ``definition`` is the JSON object as it came over the wire, ``digest`` its ``sha256:<hex>``. ``reason``
+    says in words why it does not stand as accepted.
     """
 
     name: str
     definition: msgspec.Raw
     digest: str
     standing: Standing = "accepted"
+    reason: str = ""
 
 
 class Tls(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,7 +87,8 @@ class RestCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``path`` is relative to the upstream's URL, with ``{argument}`` in it. ``query``, ``headers`` and ``body`` map
     what goes out to the argument it takes its value from; with ``body`` None, arguments that are used nowhere else
-    are the JSON body of methods that have one. ``result`` is a path into the JSON answer (RFC 9535, singular).
+    are the JSON body of methods that have one, and under the only key ``""`` an argument is the body itself.
+    ``result`` is a path into the JSON answer (RFC 9535, singular).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

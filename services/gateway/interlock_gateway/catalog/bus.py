@@ -2,9 +2,10 @@
 
 import uuid
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NoKeysError
+from nats.js.kv import KeyValue
 
 from interlock_common import kv, telemetry
 from interlock_common.audit_log import AuditLog
@@ -13,11 +14,24 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
 from interlock_common.messages.audit import Action
-from interlock_common.messages.catalog import CatalogItem, CreateServer, CreateUpstream, UpdateServer, UpstreamChanged
+from interlock_common.messages.catalog import (
+    AcceptDefinition,
+    CatalogItem,
+    CreateServer,
+    CreateUpstream,
+    UpdateServer,
+    UpdateUpstream,
+    UpstreamChanged,
+)
 from interlock_common.messages.common import ById, Page
 from interlock_common.messages.resources import CATALOG
+from interlock_common.subscriptions import Subscriptions
+from interlock_gateway.catalog.noticing import Noticing
+from interlock_gateway.catalog.publishing import digest_of
 from interlock_gateway.catalog.servers import Servers
 from interlock_gateway.catalog.upstreams import Upstreams
+
+_READ_SECONDS = 5.0
 
 
 def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
@@ -25,6 +39,8 @@ def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
     bus.endpoint(subjects.CATALOG_UPSTREAM_CREATE, CreateUpstream, upstreams.create)
     bus.endpoint(subjects.CATALOG_UPSTREAM_LIST, Page, upstreams.list)
     bus.endpoint(subjects.CATALOG_UPSTREAM_GET, ById, upstreams.get)
+    bus.endpoint(subjects.CATALOG_UPSTREAM_UPDATE, UpdateUpstream, upstreams.update)
+    bus.endpoint(subjects.CATALOG_DEFINITION_ACCEPT, AcceptDefinition, upstreams.accept)
     bus.endpoint(subjects.CATALOG_UPSTREAM_DELETE, ById, upstreams.delete)
     bus.endpoint(subjects.CATALOG_UPSTREAM_REFRESH, ById, upstreams.refresh)
     bus.endpoint(subjects.CATALOG_SERVER_CREATE, CreateServer, servers.create)
@@ -42,15 +58,30 @@ async def ensure_bucket(bus: Bus) -> None:
         raise _away(error) from error
 
 
-async def published_keys(bus: Bus) -> list[str]:
-    """The keys that the bucket holds now."""
+async def published(bus: Bus) -> dict[str, bytes]:
+    """The keys that the bucket holds now, with the digests of their values; read in one go."""
+    found: dict[str, bytes] = {}
     try:
         bucket = await bus.js.key_value(CATALOG.name)
-        return await bucket.keys()  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
-    except NoKeysError:
-        return []
+        watcher = await bucket.watchall(ignore_deletes=True)  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
+        try:
+            # What comes last is no entry: it says that this is all there was.
+            while isinstance(entry := await watcher.updates(_READ_SECONDS), KeyValue.Entry):
+                found[entry.key] = digest_of(entry.value or b"")
+        finally:
+            await watcher.stop()
     except (NatsError, JetStreamError) as error:
         raise _away(error) from error
+    return found
+
+
+async def follow_changes(bus: Bus, subscriptions: Subscriptions, noticing: Noticing) -> None:
+    """Have one replica notice each announcement of an upstream, on ``mcp.changed.<id>``."""
+
+    def take(message: Msg) -> None:
+        noticing.notice(message.subject.rpartition(".")[2], message.data)
+
+    await subscriptions.add(subjects.MCP_CHANGED, take, queue=bus.service)
 
 
 class BusOutlet:

@@ -3,14 +3,18 @@
 InvalidInput
 ├── InvalidName         a name from which no slug can be made, or over its bound
 ├── InvalidUrl          an address that cannot be an upstream's
+├── InvalidRegistration something that an upstream of its kind cannot have
+├── SecretsNotKept      secrets were given, and AUTH_ENCRYPTION_SECRET is not set
 ├── InvalidVisibility   team visibility without a team of the actor
 ├── InvalidComposition  an alias, an identifier or a number of things that a virtual server cannot have
 └── UnknownReference    a virtual server refers to what the actor does not see
 Conflict
 ├── NameTaken           a name, slug, id or resource identifier is in use
+├── DefinitionChanged   what was to be accepted is another version by now
 └── NamesCollide        two things of a virtual server would have one public name
 NotFound
 ├── UpstreamNotFound    it does not exist, or the actor may not know that it does
+├── DefinitionNotFound  the upstream offers nothing of that kind and name
 └── ServerNotFound
 PermissionDenied
 └── NotAllowed          the actor sees the thing and may not do this to it
@@ -25,6 +29,22 @@ class InvalidName(InvalidInput):
 
 class InvalidUrl(InvalidInput):
     code = "invalid_url"
+
+
+class InvalidRegistration(InvalidInput):
+    code = "invalid_registration"
+
+
+class SecretsNotKept(InvalidInput):
+    code = "secrets_not_kept"
+
+
+class DefinitionChanged(Conflict):
+    code = "definition_changed"
+
+
+class DefinitionNotFound(NotFound):
+    code = "definition_not_found"
 
 
 class InvalidVisibility(InvalidInput):

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from interlock_common.messages.catalog import CatalogItem, Era, UpstreamChanged
-from interlock_gateway.upstreams.discovery import Discovered
+from interlock_common.messages.catalog import CatalogItem, DefinitionKind, Upstream, UpstreamChanged
+from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
 
 
 class Outlet(Protocol):
@@ -25,6 +25,9 @@ class Outlet(Protocol):
 
 
 class Discover(Protocol):
-    """Finds an upstream's era and tools; raises UpstreamFailed saying what failed."""
+    """Finds out what an upstream is and offers; raises UpstreamFailed saying what failed.
 
-    async def __call__(self, url: str, era: Era | None) -> Discovered: ...
+    Asked for some ``kinds`` only, it takes the upstream for what it was when it was looked at last.
+    """
+
+    async def __call__(self, upstream: Upstream, kinds: frozenset[DefinitionKind] = EVERYTHING) -> Discovered: ...

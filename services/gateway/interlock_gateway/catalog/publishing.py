@@ -1,7 +1,11 @@
 """The bucket shows what the database holds: the one is the mirror of the other, whatever fails in between."""
 
-from collections.abc import Iterable
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -13,6 +17,12 @@ from interlock_gateway.catalog.server_store import ServerStore
 from interlock_gateway.catalog.store import Store
 
 _log = structlog.get_logger()
+_BATCH = 100
+
+
+def digest_of(value: bytes) -> bytes:
+    """What is compared to find out whether the bucket holds a value already."""
+    return hashlib.sha256(value).digest()
 
 
 class Publisher:
@@ -24,19 +34,35 @@ class Publisher:
     def __init__(self, engine: AsyncEngine, outlet: Outlet) -> None:
         self._engine = engine
         self._outlet = outlet
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._listeners: list[Callable[[], None]] = []
         self.owed: set[str] = set()
 
-    async def publish(self, key: str) -> None:
-        """Write or remove one key; raises Unavailable when the bus is away, and then still owes it."""
+    def on_published(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each change of the bucket."""
+        self._listeners.append(listener)
+
+    async def publish(self, key: str) -> CatalogItem | None:
+        """Write or remove one key; raises Unavailable when the bus is away, and then still owes it.
+
+        Answers what the bucket holds under it now.
+        """
         self.owed.add(key)
-        item = await self._stored(key)
-        if item is not None:
-            await self._outlet.put(key, item)
-            # Deleted while it was being written: whoever deleted may have removed the key before we wrote it.
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
             item = await self._stored(key)
-        if item is None:
-            await self._outlet.delete(key)
-        self.owed.discard(key)
+            while item is not None:
+                await self._outlet.put(key, item)
+                # What changed while it was written may have been published before it, by another replica.
+                written, item = item, await self._stored(key)
+                if item == written:
+                    break
+            if item is None:
+                await self._outlet.delete(key)
+            self.owed.discard(key)
+        for listener in self._listeners:
+            listener()
+        return item
 
     async def settle(self) -> None:
         """Try again what is owed; what fails stays owed."""
@@ -47,13 +73,38 @@ class Publisher:
                 _log.warning("the bucket is behind the database", key=key, reason=error.detail)
                 return
 
-    async def reconcile(self, published: Iterable[str]) -> None:
-        """Bring the whole bucket, of which ``published`` are the present keys, to what the database holds."""
-        async with transaction(self._engine) as session:
-            wanted = {upstream_key(upstream_id) for upstream_id in await Store(session).upstream_ids()}
-            wanted |= {server_key(server_id) for server_id in await ServerStore(session).ids()}
-        for key in sorted(wanted | set(published)):
+    async def reconcile(self, published: Mapping[str, bytes]) -> int:
+        """Bring the whole bucket to what the database holds; answers how many keys that took.
+
+        ``published`` are the present keys with the digests of their values. What is the same already is left alone.
+        """
+        differing: list[str] = []
+        wanted: set[str] = set()
+        async for key, item in self._everything():
+            wanted.add(key)
+            if published.get(key) != digest_of(msgspec.json.encode(item)):
+                differing.append(key)
+        differing += sorted(published.keys() - wanted)
+        for key in differing:
             await self.publish(key)
+        return len(differing)
+
+    async def _everything(self) -> AsyncGenerator[tuple[str, CatalogItem]]:
+        after = ""
+        while True:
+            async with transaction(self._engine) as session:
+                batch = await Store(session).batch(after, _BATCH)
+            for upstream in batch:
+                yield upstream_key(upstream.id), upstream
+            if len(batch) < _BATCH:
+                break
+            after = batch[-1].id
+        async with transaction(self._engine) as session:
+            server_ids = await ServerStore(session).ids()
+        for server_id in server_ids:
+            item = await self._stored(server_key(server_id))
+            if item is not None:
+                yield server_key(server_id), item
 
     async def _stored(self, key: str) -> CatalogItem | None:
         kind, _, identifier = key.partition(".")

@@ -1,7 +1,6 @@
-"""The periodic look at every upstream: is it there, and are its tools what they were."""
+"""The periodic look at every upstream: is it there, and is what it offers what it was."""
 
 import asyncio
-import random
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,66 +9,73 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.errors import InterlockError
+from interlock_gateway.catalog.looking import Looking
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.store import Due, Store
-from interlock_gateway.catalog.upstreams import Upstreams
 
 _log = structlog.get_logger()
-_JITTER = 0.2
-_TICKS = 10  # looks into the database per interval, so that upstreams are spread over it
+_TICK_SECONDS = 1.0
+_LEASE_SECONDS = 60.0
+"""How long a replica that ended in the middle of a look keeps others from it; longer than any look takes."""
 
 
 class Refreshing:
-    """Looks at each upstream about every ``interval`` seconds, ``concurrency`` at a time in each replica.
+    """Looks at each upstream when its turn comes, ``concurrency`` at a time in each replica.
 
     A replica claims an upstream before it looks, so replicas share the work instead of repeating it.
     """
 
     def __init__(
-        self,
-        engine: AsyncEngine,
-        upstreams: Upstreams,
-        publisher: Publisher,
-        clock: Clock,
-        *,
-        interval: float,
-        concurrency: int,
+        self, engine: AsyncEngine, looking: Looking, publisher: Publisher, clock: Clock, *, concurrency: int
     ) -> None:
         self._engine = engine
-        self._upstreams = upstreams
+        self._looking = looking
         self._publisher = publisher
         self._clock = clock
-        self._interval = interval
         self._concurrency = concurrency
 
     async def run(self) -> None:
         """Go on until cancelled; a database or bus that is away costs a round, not the loop."""
         while True:
-            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
-            await self._clock.sleep(self._interval / _TICKS * jitter)
+            await self._clock.sleep(_TICK_SECONDS)
             try:
-                await self._publisher.settle()
                 await self.round()
             except (SQLAlchemyError, OSError) as error:
                 _log.warning("the catalog's database is away", error=type(error).__name__)
 
     async def round(self) -> int:
-        """Look at what is due now; answers how many this replica looked at."""
-        before = int((self._clock.time() - self._interval) * 1000)
+        """Look at what is due now; answers how many this replica looked at. One that is slow holds up no other."""
         looked = 0
-        while True:
-            async with transaction(self._engine) as session:
-                due = await Store(session).due(before, self._concurrency)
-            if not due:
-                return looked
-            looked += sum(await asyncio.gather(*map(self._look, due)))
-
-    async def _look(self, due: Due) -> bool:
-        async with transaction(self._engine) as session:
-            if not await Store(session).claim(due, int(self._clock.time() * 1000)):
-                return False
+        running: set[asyncio.Task[None]] = set()
         try:
-            await self._upstreams.look_again(due)
+            while True:
+                await self._publisher.settle()
+                for due in await self._claimed(self._concurrency - len(running)):
+                    running.add(asyncio.create_task(self._look(due), name=f"look at {due.id}"))
+                if not running:
+                    return looked
+                done, running = await asyncio.wait(running, timeout=_TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                looked += len(done)
+                for task in done:
+                    task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _claimed(self, limit: int) -> list[Due]:
+        now = self._looking.now()
+        async with transaction(self._engine) as session:
+            due = await Store(session).due(now, limit)
+        claimed: list[Due] = []
+        for one in due:  # each in a transaction of its own: replicas that claim many in any order would block another
+            async with transaction(self._engine) as session:
+                if await Store(session).claim(one, now + int(_LEASE_SECONDS * 1000)):
+                    claimed.append(one)
+        return claimed
+
+    async def _look(self, due: Due) -> None:
+        try:
+            await self._looking.look(due.id)
         except InterlockError as error:
             _log.warning("a refresh was not recorded", upstream=due.id, reason=error.detail)
-        return True

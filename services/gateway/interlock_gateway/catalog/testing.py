@@ -1,18 +1,24 @@
 """Fakes of what the catalog's stories reach, for tests: one per dependency."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_common.errors import Unavailable
-from interlock_common.messages.catalog import CatalogItem, Definition, Era, UpstreamChanged
+from interlock_common.messages.catalog import CatalogItem, Definition, DefinitionKind, Era, Upstream, UpstreamChanged
 from interlock_common.messages.common import Actor
+from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
+from interlock_gateway.catalog.keeping import Keeper
+from interlock_gateway.catalog.looking import Looking, Pace
+from interlock_gateway.catalog.pinning import Policy
 from interlock_gateway.catalog.publishing import Publisher
+from interlock_gateway.catalog.registering import Registering
 from interlock_gateway.catalog.servers import Servers
 from interlock_gateway.catalog.upstreams import Upstreams
-from interlock_gateway.upstreams.discovery import Discovered
+from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
 
 ADMIN = Actor("admin@example.com", is_admin=True)
 MAKER = Actor(
@@ -67,17 +73,20 @@ class FakeOutlet:
 
 @dataclass
 class FakeUpstreams:
-    """What discovery would find, by address; an error there is raised."""
+    """What discovery would find, by address (of what has none, by name); an error there is raised."""
 
     found: dict[str, Discovered | Exception] = field(default_factory=dict[str, Discovered | Exception])
     asked: list[tuple[str, Era | None]] = field(default_factory=list[tuple[str, Era | None]])
+    kinds: list[frozenset[DefinitionKind]] = field(default_factory=list[frozenset[DefinitionKind]])
 
-    async def __call__(self, url: str, era: Era | None) -> Discovered:
-        self.asked.append((url, era))
-        answer = self.found.get(url, Discovered("modern", "2026-07-28", (tool("one"), tool("two"))))
+    async def __call__(self, upstream: Upstream, kinds: frozenset[DefinitionKind] = EVERYTHING) -> Discovered:
+        place = upstream.url or upstream.name
+        self.asked.append((place, upstream.wanted_era))
+        self.kinds.append(kinds)
+        answer = self.found.get(place, Discovered("modern", "2026-07-28", (tool("one"), tool("two"))))
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return dataclasses.replace(answer, asked=kinds)
 
 
 @dataclass
@@ -89,13 +98,17 @@ class Parts:
     world: FakeUpstreams
     clock: ManualClock
     publisher: Publisher
+    looking: Looking
     upstreams: Upstreams
     servers: Servers
 
 
-def wire(engine: AsyncEngine) -> Parts:
+def wire(engine: AsyncEngine, *, policy: Policy | None = None, secret: bytes | None = b"a secret of tests") -> Parts:
     """The stories on ``engine``, everything else faked."""
     outlet, world, clock = FakeOutlet(), FakeUpstreams(), ManualClock()
     publisher = Publisher(engine, outlet)
-    upstreams = Upstreams(engine, outlet, publisher, world, clock)
-    return Parts(engine, outlet, world, clock, publisher, upstreams, Servers(engine, outlet, publisher))
+    looking = Looking(engine, outlet, publisher, world, clock, policy or Policy(), Pace(60))
+    keeper = Keeper(None if secret is None else Sealer(secret))
+    registering = Registering(engine, outlet, publisher, looking, keeper, clock, patience=0)
+    upstreams = Upstreams(engine, outlet, publisher, registering)
+    return Parts(engine, outlet, world, clock, publisher, looking, upstreams, Servers(engine, outlet, publisher))

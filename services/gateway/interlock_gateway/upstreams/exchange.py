@@ -61,14 +61,19 @@ _envelopes = msgspec.json.Decoder(RpcMessage)
 
 
 async def post(
-    session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes, request_id: int | None
+    session: aiohttp.ClientSession,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes,
+    request_id: int | None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """POST one message and read the answer to ``request_id`` (None for a notification, which has none).
 
     Raises UpstreamUnusable when there was no HTTP answer, or one that is over a bound or a redirect.
     """
     try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False, ssl=tls or True) as response:
             if 300 <= response.status < 400:  # noqa: PLR2004 - the class of redirects
                 place = response.headers.get("Location", "")[:200]
                 raise UpstreamUnusable(f"{origin(url)} redirects to {place!r}: register the address it leads to",
@@ -79,10 +84,12 @@ async def post(
         raise _explain(error, url) from None
 
 
-async def end_session(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]) -> None:
+async def end_session(
+    session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], tls: ssl.SSLContext | None = None
+) -> None:
     """Tell the upstream that its session is over; whether it cares is its own business."""
     try:
-        async with session.delete(url, headers=headers, allow_redirects=False):
+        async with session.delete(url, headers=headers, allow_redirects=False, ssl=tls or True):
             pass
     except (aiohttp.ClientError, OSError):
         return
@@ -97,7 +104,7 @@ async def _read(response: aiohttp.ClientResponse, url: URL, request_id: int) -> 
     kind = response.content_type
     if kind == "text/event-stream":
         async for data in _events(response, url):
-            message = _decode(data)
+            message = read_message(data)
             if message is not None and message.method is None and message.id == request_id:
                 return message
         return None
@@ -105,7 +112,7 @@ async def _read(response: aiohttp.ClientResponse, url: URL, request_id: int) -> 
     async for chunk in response.content.iter_any():
         body += chunk
         _bounded(len(body), url)
-    return _decode(bytes(body)) if kind == "application/json" else None
+    return read_message(bytes(body)) if kind == "application/json" else None
 
 
 async def _events(response: aiohttp.ClientResponse, url: URL) -> AsyncIterator[bytes]:
@@ -130,7 +137,8 @@ def _bounded(size: int, url: URL) -> None:
         raise UpstreamUnusable(f"{origin(url)} answered more than {MAX_ANSWER_BYTES} bytes", "too_large")
 
 
-def _decode(data: bytes) -> RpcMessage | None:
+def read_message(data: bytes) -> RpcMessage | None:
+    """The envelope of a message; None for what is none."""
     try:
         return _envelopes.decode(data)
     except (msgspec.DecodeError, RecursionError):  # nested without end

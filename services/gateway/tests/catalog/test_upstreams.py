@@ -1,12 +1,14 @@
 import asyncio
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from interlock_common.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, UpstreamFailed
 from interlock_common.messages.catalog import CreateUpstream, Upstream, Visibility, upstream_key
 from interlock_common.messages.common import Actor, ById, Page
 from interlock_gateway.catalog.errors import NameTaken
+from interlock_gateway.catalog.publishing import digest_of
 from interlock_gateway.catalog.refreshing import Refreshing
 from interlock_gateway.catalog.testing import ADMIN, MAKER, STRANGER, Parts, tool
 from interlock_gateway.catalog.visibility import may_see
@@ -21,8 +23,8 @@ def registration(**changes: Any) -> CreateUpstream:
     return CreateUpstream(**(given | changes))
 
 
-def refreshing(parts: Parts, interval: float = 60) -> Refreshing:
-    return Refreshing(parts.engine, parts.upstreams, parts.publisher, parts.clock, interval=interval, concurrency=2)
+def refreshing(parts: Parts) -> Refreshing:
+    return Refreshing(parts.engine, parts.looking, parts.publisher, parts.clock, concurrency=2)
 
 
 async def test_a_registered_upstream_is_stored_published_recorded_and_told(parts: Parts) -> None:
@@ -38,7 +40,11 @@ async def test_a_registered_upstream_is_stored_published_recorded_and_told(parts
     assert [(e.change, e.tools) for e in parts.outlet.events] == [("created", 2)]
     action, actor, target, detail = parts.outlet.actions[0]
     assert (action, actor, target) == ("upstream.created", MAKER.principal, upstream.id)
-    assert detail["tools"] == {"odd": "sha256:1", "b": "sha256:1"}
+    assert [(each["kind"], each["name"], each["digest"]) for each in cast("Any", detail["added"])] == [
+        ("tool", "odd", "sha256:1"),
+        ("tool", "b", "sha256:1"),
+    ]
+    assert cast("Any", detail["added"])[0]["definition"] == odd.decode()
 
 
 async def test_an_upstream_that_does_not_answer_is_refused_with_what_failed(parts: Parts) -> None:
@@ -152,27 +158,35 @@ async def test_an_upstream_that_went_away_keeps_its_tools_and_says_why(parts: Pa
     assert (back.reachable, back.problem) == (True, "")
 
 
-async def test_a_changed_definition_is_stored_and_named_in_the_record(parts: Parts) -> None:
+async def test_a_changed_definition_is_stored_and_every_version_is_in_the_record(parts: Parts) -> None:
     upstream = await parts.upstreams.create(registration())
     changed = (tool("two", b'{"name":"two","x":1}', "sha256:2"), tool("three"))
     parts.world.found[URL] = Discovered("modern", "2026-07-28", changed)
     after = await parts.upstreams.refresh(ById(MAKER, upstream.id))
     assert [(t.name, t.digest) for t in after.tools] == [("two", "sha256:2"), ("three", "sha256:1")]
-    action, actor, _, detail = parts.outlet.actions[-1]
+    action, actor, _, detail = cast("Any", parts.outlet.actions[-1])
     assert (action, actor) == ("upstream.changed", MAKER.principal)
-    assert detail["changed"] == {"two": "sha256:2"}
-    assert detail["added"] == {"three": "sha256:1"}
-    assert detail["removed"] == ["one"]
+    (entry,) = detail["changed"]
+    assert (entry["name"], entry["before"], entry["digest"]) == ("two", "sha256:1", "sha256:2")
+    assert (entry["grade"], entry["reasons"], entry["standing"]) == ("widened", ["x is new"], "quarantined")
+    assert entry["definition"] == '{"name":"two","x":1}'
+    assert [each["name"] for each in detail["added"]] == ["three"]
+    assert detail["removed"] == [{"kind": "tool", "name": "one", "digest": "sha256:1"}]
 
 
-async def test_records_of_many_tools_come_in_pieces_that_fit_the_bus(parts: Parts) -> None:
-    many = tuple(tool(f"t{number}") for number in range(1200))
+async def test_records_of_many_definitions_come_in_pieces_that_fit_the_bus(parts: Parts) -> None:
+    filler = b"x" * 1000
+    many = tuple(tool(f"t{number}", b'{"name":"t%d","description":"%s"}' % (number, filler)) for number in range(500))
     parts.world.found[URL] = Discovered("modern", "2026-07-28", many)
     upstream = await parts.upstreams.create(registration())
-    assert [len(cast("Any", detail["tools"])) for *_, detail in parts.outlet.actions] == [500, 500, 200]
+    pieces = [cast("Any", detail) for *_, detail in parts.outlet.actions]
+    assert len(pieces) > 1
+    assert max(len(msgspec.json.encode(detail)) for detail in pieces) < 200_000
+    assert sum(len(detail["added"]) for detail in pieces) == 500
     parts.world.found[URL] = Discovered("modern", "2026-07-28", ())
     await parts.upstreams.refresh(ById(MAKER, upstream.id))
-    assert sum(len(cast("Any", detail["removed"])) for *_, detail in parts.outlet.actions[3:]) == 1200
+    later = [cast("Any", detail) for *_, detail in parts.outlet.actions[len(pieces) :]]
+    assert sum(len(detail["removed"]) for detail in later) == 500
 
 
 async def test_a_refresh_that_finds_nothing_new_tells_nobody(parts: Parts) -> None:
@@ -192,7 +206,7 @@ async def test_replicas_share_the_periodic_refresh(parts: Parts) -> None:
         await parts.upstreams.create(registration(name=f"n{number}", url=f"https://n{number}.example.com"))
     parts.world.asked.clear()
     assert await refreshing(parts).round() == 0
-    parts.clock.advance(61)
+    parts.clock.advance(75)  # the interval and its jitter
     assert sum(await asyncio.gather(refreshing(parts).round(), refreshing(parts).round())) == 5
     assert len(parts.world.asked) == len(set(parts.world.asked)) == 5
     assert await refreshing(parts).round() == 0
@@ -223,5 +237,14 @@ async def test_reconciling_brings_the_bucket_to_the_database(parts: Parts) -> No
     upstream = await parts.upstreams.create(registration())
     zombie = upstream_key("gone")
     parts.outlet.bucket = {zombie: upstream}
-    await parts.publisher.reconcile([zombie])
+    assert await parts.publisher.reconcile({zombie: b""}) == 2
     assert list(parts.outlet.bucket) == [upstream_key(upstream.id)]
+
+
+async def test_what_the_bucket_holds_already_is_left_alone(parts: Parts) -> None:
+    upstream = await parts.upstreams.create(registration())
+    key = upstream_key(upstream.id)
+    held = {key: digest_of(msgspec.json.encode(parts.outlet.bucket[key]))}
+    parts.outlet.bucket.clear()
+    assert await parts.publisher.reconcile(held) == 0
+    assert parts.outlet.bucket == {}
