@@ -5,6 +5,9 @@ CommandError         1  with a sentence for the person who typed it
 ├── PortTaken        3  somebody else listens there
 ├── AlreadyRunning   4  one stack per state folder
 ├── NotRunning       5  this needs a running stack
+├── Refused          6  the gateway knows the caller, or not, and will not (client.py)
+├── NotThere         7  there is no such thing (client.py)
+├── RuleBroken       8  what was asked breaks a rule of the gateway (client.py)
 ├── Interrupted    130  a signal came before the end
 └── ProcessFailed    1  a process of the stack ended and cannot be kept alive; shows the end of its log
 """

@@ -6,13 +6,32 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
+_DOCUMENTS = ("export", "import")
+"""Commands that are imported when they are looked for."""
+
+
+class _Root(TyperGroup):
+    """The command itself."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_DOCUMENTS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _DOCUMENTS:
+            return super().get_command(ctx, cmd_name)
+        from interlock_cli.configuration import app as documents
+
+        return typer.main.get_group(documents).get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
     name="interlock",
+    cls=_Root,
     help="Interlock, the security-first MCP gateway.",
     no_args_is_help=True,
     add_completion=False,
@@ -22,25 +41,35 @@ nats_app = typer.Typer(help="The bus, for the nats command.", no_args_is_help=Tr
 app.add_typer(nats_app, name="nats")
 
 
-class _AuditGroup(TyperGroup):
-    """``interlock audit``, imported when one of its commands is looked for."""
+class _Group(TyperGroup):
+    """A group of commands that is imported when one of them is looked for."""
+
+    module: ClassVar[str]
+    attribute: ClassVar[str]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return _audit_group().list_commands(ctx)
+        return self._group().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return _audit_group().get_command(ctx, cmd_name)
+        return self._group().get_command(ctx, cmd_name)
+
+    def _group(self) -> TyperGroup:
+        from importlib import import_module
+
+        return typer.main.get_group(getattr(import_module(self.module), self.attribute))
 
 
-def _audit_group() -> TyperGroup:
-    from interlock_cli.audit import audit_app
+def _group(name: str, module: str, attribute: str, help_: str) -> None:
+    kind = type(f"_{name.title()}", (_Group,), {"module": f"interlock_cli.{module}", "attribute": attribute})
+    app.add_typer(typer.Typer(cls=kind, help=help_, no_args_is_help=True), name=name)
 
-    return typer.main.get_group(audit_app)
 
-
-app.add_typer(
-    typer.Typer(cls=_AuditGroup, help="Follow, list and verify the audit trail.", no_args_is_help=True), name="audit"
-)
+_group("gateways", "gateways", "app", "Servers behind the gateway: list, add, refresh, remove.")
+_group("servers", "servers", "app", "Virtual servers: list, compose, remove, connect clients.")
+_group("tools", "things", "tools", "Tools of all gateways: list, show, accept.")
+_group("resources", "things", "resources", "Resources of all gateways: list, show, accept.")
+_group("prompts", "things", "prompts", "Prompts of all gateways: list, show, accept.")
+_group("audit", "audit", "audit_app", "Follow, list and verify the audit trail.")
 
 StateFolder = Annotated[
     Path, typer.Option("--state", envvar="INTERLOCK_STATE", help="The folder in which everything is kept.")

@@ -13,17 +13,17 @@ class Snippet:
     text: str
 
 
-def snippets(url: str, token: str) -> list[Snippet]:
-    """Ready for the clients of the day; ``url`` is the gateway's, without a path."""
-    endpoint, header = f"{url}/mcp", f"Authorization: Bearer {token}"
+def snippets(url: str, token: str, *, path: str = "/mcp", name: str = "interlock") -> list[Snippet]:
+    """Ready for the clients of the day; ``url`` is the gateway's, ``path`` that of an endpoint, called ``name``."""
+    endpoint, header = f"{url}{path}", f"Authorization: Bearer {token}"
     headers = {"Authorization": f"Bearer {token}"}
-    claude = ["claude", "mcp", "add", "--transport", "http", "interlock", endpoint, "--header", header]
+    claude = ["claude", "mcp", "add", "--transport", "http", name, endpoint, "--header", header]
     inspector = [
         "npx", "@modelcontextprotocol/inspector", "--cli", endpoint, "--transport", "http",
         "--header", header, "--method", "tools/list",
     ]  # fmt: skip
-    vs_code = {"servers": {"interlock": {"type": "http", "url": endpoint, "headers": headers}}}
-    cursor = {"mcpServers": {"interlock": {"url": endpoint, "headers": headers}}}
+    vs_code = {"servers": {name: {"type": "http", "url": endpoint, "headers": headers}}}
+    cursor = {"mcpServers": {name: {"url": endpoint, "headers": headers}}}
     return [
         Snippet("Claude Code", shlex.join(claude)),
         Snippet("VS Code: .vscode/mcp.json", json.dumps(vs_code, indent=2)),
