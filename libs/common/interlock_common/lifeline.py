@@ -1,4 +1,4 @@
-"""What the kernel does for a process that belongs to another: end it with its parent, and show its name (Linux, prctl(2)).
+"""What the kernel does for a process that belongs to another: end with it, and show a name (Linux, prctl(2)).
 
 SIGKILL, because there is nobody left to wait for a polite end; what the services keep is safe against that.
 """

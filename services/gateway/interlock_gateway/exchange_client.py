@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 from interlock_common import problem
 from interlock_common.bus import Bus
 from interlock_common.endpoints import ERROR_CODE_HEADER
-from interlock_common.errors import InterlockError, Unavailable
+from interlock_common.errors import InterlockError, Unavailable, UpstreamFailed
 from interlock_common.messages.gateway import ANSWER_TO_HEADER, SEQUENCE_HEADER, SIGN_OF_LIFE_SECONDS, Said
 from interlock_common.messages.subjects import exchange, inbox_prefix
 from interlock_common.subscriptions import Subscriptions
@@ -157,7 +157,8 @@ class BusExchange:
             error = problem.error_of(data)
         except msgspec.DecodeError:
             return UpstreamMisbehaved(f"{self._what} failed without saying how")
-        kind = UpstreamUnreachable if error.retryable else UpstreamMisbehaved
+        away = error.retryable if error.status != UpstreamFailed.status else error.code == UpstreamUnreachable.code
+        kind = UpstreamUnreachable if away else UpstreamMisbehaved
         return kind(f"{self._what}: {error.detail}", **error.fields)
 
     def _fail(self, failure: InterlockError) -> None:

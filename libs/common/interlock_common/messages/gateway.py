@@ -81,6 +81,27 @@ class UpstreamSession(msgspec.Struct, frozen=True, omit_defaults=True):
     protocol_version: str
 
 
+class ConnectorLease(msgspec.Struct, frozen=True):
+    """Bucket ``connectors``, key the upstream's id: which connector runs it; it expires unless it is renewed."""
+
+    instance: str
+
+
+class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bucket ``tunnels``, key ``id``: a server that dialled in; it expires unless its edge renews it.
+
+    ``edge`` is the instance that holds it, ``connected_at`` seconds since the epoch.
+    """
+
+    id: str
+    upstream_id: str
+    name: str
+    principal: str
+    edge: str
+    connected_at: int
+    peer: str = ""
+
+
 class ClientAnswer(msgspec.Struct, frozen=True):
     """``mcp.edge.<instance>.answer``: what a client answered to a request that an edge had put to it."""
 
