@@ -142,7 +142,7 @@ class GuardedResolver(AbstractResolver):
 
 
 def upstream_connector(
-    *, allow_private: bool, limit: int = 100, limit_per_host: int = 0, policy: AddressPolicy | None = None
+    *, allow_private: bool = False, limit: int = 100, limit_per_host: int = 0, policy: AddressPolicy | None = None
 ) -> TCPConnector:
     """The connector for everything that goes to an upstream."""
     resolver = GuardedResolver(policy or AddressPolicy(allow_private=allow_private))
