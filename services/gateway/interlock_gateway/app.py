@@ -22,6 +22,8 @@ from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.changes import Changes
 from interlock_gateway.config import Settings
+from interlock_gateway.exchange_server import ExchangeServer
+from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.limits import Concurrency
 from interlock_gateway.listeners import Listeners
@@ -31,9 +33,11 @@ from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.methods import Methods
 from interlock_gateway.notices import Notices
 from interlock_gateway.recording import Recorder
+from interlock_gateway.request_state import RequestStates
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
+from interlock_gateway.resuming import Resuming
 from interlock_gateway.routing import Catalog
 from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
 from interlock_gateway.session_traffic import SessionTraffic
@@ -42,9 +46,11 @@ from interlock_gateway.streams import TOOLS_CHANGED, Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
 from interlock_gateway.upstreams.dispatch import Upstreams
+from interlock_gateway.upstreams.eras import Eras
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,11 @@ class Edge:
             ),
             session_lifetime=settings.session_lifetime,
         )
-        self._upstreams = Upstreams(self._transports.by_kind)
+        self._answering = ExchangeServer(service.bus, self._subscribed)
+        self._resuming = Resuming(
+            _holding(settings, service, self._sealer), self._transports.exchanges, self._answering, self._subscribed
+        )
+        self._upstreams = Upstreams(self._transports.by_kind, Eras(self._resuming.holding, self._resuming))
         self._listeners = Listeners(self._upstreams, service.clock)
         self._notices = Notices(service.bus, self._subscribed)
         self._changes = Changes(self._catalog, self._listeners, self._notices.say)
@@ -136,6 +146,8 @@ class Edge:
 
     async def _serve(self, listener: socket.socket) -> None:
         await self._transports.start()
+        await self._answering.start()
+        await self._resuming.start()
         await self._notices.start(self._changes.notified)
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
@@ -146,6 +158,8 @@ class Edge:
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
+        await self._resuming.stop()
+        await self._answering.stop()
         await self._listeners.stop()
         await self._notices.stop()
         await self._subscribed.close()
@@ -210,6 +224,17 @@ class Edge:
         caller = self._authenticator.caller(header.encode("latin-1") if header is not None else None)
         check_server_scope(caller.scopes.server_id, request.scope["path"])
         return caller.actor()
+
+
+def _holding(settings: Settings, service: Service, sealer: Sealer) -> Holding[ModernCall]:
+    return Holding(
+        RequestStates(sealer, service.clock),
+        service.clock,
+        service.bus.instance,
+        lifetime=settings.held_call_lifetime,
+        per_principal=settings.held_calls_per_principal,
+        total=settings.held_calls,
+    )
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -63,10 +63,10 @@ def finish(result: bytes, request_id: jsonrpc.Id, record_id: str, *, modern: boo
         result = _encode(members)
     else:
         added["_meta"] = {RECORD_META: record_id}
-    return Result(jsonrpc.answer(request_id, _with_first_members(result, added)), seen.outcome)
+    return Result(jsonrpc.answer(request_id, with_first_members(result, added)), seen.outcome)
 
 
-def _with_first_members(obj: bytes, added: dict[str, object]) -> bytes:
+def with_first_members(obj: bytes, added: dict[str, object]) -> bytes:
     """``obj`` with members in front of its own; its own bytes are not touched."""
     if not added:
         return obj

@@ -24,6 +24,7 @@ from interlock_common.mirror import Mirror
 from interlock_common.sealing import Sealer
 from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
 from interlock_gateway.changes import Changes
+from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.limits import Concurrency
 from interlock_gateway.listeners import Listeners
@@ -32,6 +33,7 @@ from interlock_gateway.live import LiveWork
 from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
+from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.routing import Catalog
 from interlock_gateway.session_traffic import SessionTraffic
@@ -40,9 +42,11 @@ from interlock_gateway.streams import Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.dispatch import Upstreams
+from interlock_gateway.upstreams.eras import Eras
 from interlock_gateway.upstreams.http import HttpTransport
 from interlock_gateway.upstreams.sessions import MemorySessions
 
@@ -189,7 +193,9 @@ class EdgeWorld:
     )
 
     def __post_init__(self) -> None:
-        self.upstreams = Upstreams({"http": HttpTransport(self.ways, MemorySessions(), Credentials({}))})
+        self.holding = Holding[ModernCall](RequestStates(Sealer(b"secret"), SYSTEM_CLOCK), SYSTEM_CLOCK, "edge-1")
+        over_http = HttpTransport(self.ways, MemorySessions(), Credentials({}))
+        self.upstreams = Upstreams({"http": over_http}, Eras(self.holding))
         self.listeners = Listeners(self.upstreams, SYSTEM_CLOCK)
         self.changes = Changes(self.catalog, self.listeners, lambda upstream, said: self.said.append((upstream, said)))
         self.subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)

@@ -29,14 +29,14 @@ class Transports:
     ) -> None:  # fmt: skip
         self.ways = Ways(bounds, policy, clock=clock)
         self._endpoints = TokenEndpoints(policy)
-        self._exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
+        self.exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
         secrets = SealedSecrets(sealer)
         credentials = Credentials({
             "header": HeaderProvider(secrets),
             "basic": BasicProvider(secrets),
             "client_credentials": ClientCredentials(secrets, self._endpoints, clock),
         })  # fmt: skip
-        over_bus = BusTransport(self._exchanges)
+        over_bus = BusTransport(self.exchanges)
         self.by_kind: Mapping[Kind, Transport] = {
             "http": HttpTransport(self.ways, SharedSessions(bus, lifetime=session_lifetime), credentials),
             "rest": RestTransport(self.ways, credentials),
@@ -47,7 +47,7 @@ class Transports:
 
     async def start(self) -> None:
         """The bus is connected."""
-        await self._exchanges.start()
+        await self.exchanges.start()
 
     async def stop(self) -> None:
         await self.ways.stop()

@@ -5,19 +5,20 @@ from contextlib import AbstractAsyncContextManager
 
 from interlock_common.messages.catalog import Kind, Upstream
 from interlock_gateway.errors import UpstreamUnreachable
+from interlock_gateway.upstreams.eras import Eras
 from interlock_gateway.upstreams.transport import Exchange, Transport, UpstreamRequest
 
 
 class Upstreams:
     """Opens exchanges over the transport that each kind of upstream has."""
 
-    def __init__(self, transports: Mapping[Kind, Transport]) -> None:
+    def __init__(self, transports: Mapping[Kind, Transport], eras: Eras) -> None:
         self._transports = transports
+        self._eras = eras
 
     def open(self, request: UpstreamRequest, *, modern: bool) -> AbstractAsyncContextManager[Exchange]:
         """Send a request on behalf of a client of the stateless era, or of the handshake era."""
-        del modern
-        return self.transport(request.upstream).open(request)
+        return self._eras.open(self.transport(request.upstream), request, modern=modern)
 
     def listen(
         self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]

@@ -1,0 +1,126 @@
+"""Calls that wait for a client of the stateless era to come back with what their upstream asked for.
+
+A held call is a task and a connection to its upstream, so there are only so many, for so long. They end with the
+process: the client is then told to ask anew.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from interlock_common.clock import Clock
+from interlock_common.errors import TooManyRequests
+from interlock_gateway.jsonrpc import INVALID_PARAMS, RpcError
+from interlock_gateway.request_state import STATE, RequestStates, gone
+from interlock_gateway.upstreams.transport import UpstreamRequest
+
+_log = structlog.get_logger()
+
+
+class TooManyHeld(TooManyRequests):
+    code = "too_many_held_calls"
+
+
+class Holdable(Protocol):
+    """A call that can wait."""
+
+    hold: str
+    """Its id from the first time on that it is held."""
+
+    @property
+    def request(self) -> UpstreamRequest: ...
+
+    async def close(self) -> None:
+        """End it, and cancel it at the upstream."""
+        ...
+
+
+@dataclass(slots=True)
+class _Held[C: Holdable]:
+    call: C
+    expiry: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        return self.expiry is not None
+
+
+class Holding[C: Holdable]:
+    """The calls that this edge holds: at most ``per_principal`` and ``total``, for ``lifetime`` seconds a round."""
+
+    def __init__(
+        self, states: RequestStates, clock: Clock, edge: str, *, lifetime: float = 300.0, per_principal: int = 32,
+        total: int = 1000,
+    ) -> None:  # fmt: skip
+        self.states = states
+        self.edge = edge
+        self._clock = clock
+        self._lifetime = lifetime
+        self._per_principal = per_principal
+        self._total = total
+        self._held: dict[str, _Held[C]] = {}
+        self._of_principals: Counter[str] = Counter()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def keep(self, call: C) -> str:
+        """Have ``call`` wait; answers the ``requestState`` of this round. Raises TooManyHeld."""
+        held = self._held.get(call.hold) or self._admit(call)
+        held.expiry = asyncio.create_task(self._expire(call), name=f"expiry of held call {call.hold}")
+        return self.states.seal(call.request, self.edge, call.hold, self._lifetime)
+
+    def resume(self, hold: str, principal: str) -> C:
+        """The call that waits; raises RpcError where there is none, or another request goes on with it already."""
+        held = self._held.get(hold)
+        if held is None or held.call.request.principal != principal:
+            raise gone()
+        if held.expiry is None:
+            message = f"the call of this {STATE} is being gone on with by another request"
+            raise RpcError(INVALID_PARAMS, message, status=400, data={"code": "request_state_in_use"})
+        held.expiry.cancel()
+        held.expiry = None
+        return held.call
+
+    def waits(self, call: C) -> bool:
+        """Whether ``call`` waits at the moment, rather than being gone on with, or being new."""
+        held = self._held.get(call.hold)
+        return held is not None and held.waiting
+
+    def forget(self, call: C) -> None:
+        """A call that has ended takes no place."""
+        if self._held.pop(call.hold, None) is not None:
+            principal = call.request.principal
+            self._of_principals[principal] -= 1
+            if self._of_principals[principal] <= 0:
+                del self._of_principals[principal]
+
+    async def stop(self) -> None:
+        """End every call that waits; the process ends."""
+        held = list(self._held.values())
+        for each in held:
+            if each.expiry is not None:
+                each.expiry.cancel()
+            self.forget(each.call)
+        await asyncio.gather(*(each.call.close() for each in held), *self._ending, return_exceptions=True)
+
+    def _admit(self, call: C) -> _Held[C]:
+        principal = call.request.principal
+        if self._of_principals[principal] >= self._per_principal:
+            raise TooManyHeld(f"a principal has at most {self._per_principal} calls waiting for it", retry_after=5)
+        if len(self._held) >= self._total:
+            raise TooManyHeld(f"{self._total} calls wait for their clients already", retry_after=5)
+        call.hold = secrets.token_hex(16)
+        held = self._held[call.hold] = _Held(call)
+        self._of_principals[principal] += 1
+        return held
+
+    async def _expire(self, call: C) -> None:
+        await self._clock.sleep(self._lifetime)
+        _log.info("nobody came back to a call that waited", upstream=call.request.upstream.name)
+        self.forget(call)
+        ending = asyncio.create_task(call.close(), name=f"end of held call {call.hold}")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
