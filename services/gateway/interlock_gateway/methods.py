@@ -69,8 +69,8 @@ class Methods:
             await self._list(request, client)
         elif method in self._more:
             await self._more[method](request, client)
-        elif method == "ping":
-            await _answer(request, client, b'{"resultType":"complete"}' if request.modern else b"{}")
+        elif method == "ping" and not request.modern:
+            await _answer(request, client, b"{}")
         elif method == "server/discover" and request.modern:
             offer = offer_for(self._tool_calls.catalog, request.caller, request.server_id)
             await _answer(request, client, discover_result(offer, request.caller))

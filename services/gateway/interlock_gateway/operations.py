@@ -21,7 +21,9 @@ _NONE = msgspec.Raw(b"{}")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method; ``find`` is how its target is looked up, ``rename`` how its parameters say the upstream's name.
+    """One method; ``find`` is how its target is looked up, ``original`` what that is called at the upstream.
+
+    ``rename`` has the parameters say so.
 
     ``payload`` is the member that plugins see and may replace, and that is recorded as a digest; ``in_header`` says
     whether ``Mcp-Name`` repeats the target.
@@ -30,7 +32,8 @@ class Operation:
     method: str
     target: Callable[[Params], str]
     find: Callable[[Offer, str], Route | None]
-    rename: Callable[[Params, Route, str], Params]
+    original: Callable[[Route, str], str]
+    rename: Callable[[Params, str], Params]
     permission: str
     unknown: Callable[[str, bool], RpcError]
     pre_hook: Hook | None
@@ -67,20 +70,25 @@ def _completed(offer: Offer, target: str) -> Route | None:
     return offer.routes["prompt"].get(target) or offer.routes["template"].get(target) or offer.resource(target)
 
 
-def _with_name(params: Params, route: Route, _target: str) -> Params:
-    return params | {"name": msgspec.Raw(_encode(route.definition.name))}
+def _same_name(route: Route, _target: str) -> str:
+    return route.definition.name
 
 
-def _with_uri(params: Params, route: Route, target: str) -> Params:
-    return params | {"uri": msgspec.Raw(_encode(route.original_uri(target)))}
+def _same_reference(route: Route, target: str) -> str:
+    return route.definition.name if route.kind == "prompt" else route.original_uri(target)
 
 
-def _with_reference(params: Params, route: Route, target: str) -> Params:
+def _with_name(params: Params, original: str) -> Params:
+    return params | {"name": msgspec.Raw(_encode(original))}
+
+
+def _with_uri(params: Params, original: str) -> Params:
+    return params | {"uri": msgspec.Raw(_encode(original))}
+
+
+def _with_reference(params: Params, original: str) -> Params:
     ref = jsonrpc.members(params["ref"], "params.ref")
-    if "uri" in ref:
-        ref["uri"] = msgspec.Raw(_encode(route.original_uri(target)))
-    else:
-        ref["name"] = msgspec.Raw(_encode(route.definition.name))
+    ref["uri" if "uri" in ref else "name"] = msgspec.Raw(_encode(original))
     return params | {"ref": msgspec.Raw(_encode(ref))}
 
 
@@ -97,18 +105,20 @@ def _unknown_resource(uri: str, modern: bool) -> RpcError:  # noqa: FBT001
 
 
 CALL_TOOL = Operation(
-    "tools/call", _name, _tool, _with_name, "tools.execute", _unknown_tool, "tool_pre_invoke", "tool_post_invoke"
-)
+    "tools/call", _name, _tool, _same_name, _with_name, "tools.execute", _unknown_tool, "tool_pre_invoke",
+    "tool_post_invoke",
+)  # fmt: skip
 READ_RESOURCE = Operation(
-    "resources/read", _uri, Offer.resource, _with_uri, "resources.read", _unknown_resource, "resource_pre_fetch",
-    "resource_post_fetch", payload="uri",
+    "resources/read", _uri, Offer.resource, Route.original_uri, _with_uri, "resources.read", _unknown_resource,
+    "resource_pre_fetch", "resource_post_fetch", payload="uri",
 )  # fmt: skip
 GET_PROMPT = Operation(
-    "prompts/get", _name, _prompt, _with_name, "prompts.read", _unknown_prompt, "prompt_pre_fetch", "prompt_post_fetch"
-)
+    "prompts/get", _name, _prompt, _same_name, _with_name, "prompts.read", _unknown_prompt, "prompt_pre_fetch",
+    "prompt_post_fetch",
+)  # fmt: skip
 COMPLETE = Operation(
-    "completion/complete", _reference, _completed, _with_reference, "prompts.read", _unknown_prompt, None, None,
-    payload="argument", in_header=False,
+    "completion/complete", _reference, _completed, _same_reference, _with_reference, "prompts.read", _unknown_prompt,
+    None, None, payload="argument", in_header=False,
 )  # fmt: skip
 
 OPERATIONS: dict[str, Operation] = {each.method: each for each in (CALL_TOOL, READ_RESOURCE, GET_PROMPT, COMPLETE)}

@@ -57,8 +57,9 @@ class Recorder:
         self._revocation_revision = revocation_revision
 
     async def intent(
-        self, caller: Caller, route: Route, payload: bytes, *, method: str, server_id: str | None, peer: str
-    ) -> CallRecord:
+        self, caller: Caller, route: Route, original: str, payload: bytes, *,
+        method: str, server_id: str | None, peer: str,
+    ) -> CallRecord:  # fmt: skip
         """Make the intent durable; raises Unavailable when it could not be, and the call must not leave then."""
         trace_id, span_id = telemetry.current_ids()
         record = CallRecord(self._new_id(), method, self._clock.monotonic(), trace_id, span_id)
@@ -67,7 +68,7 @@ class Recorder:
             at=self._now(),
             principal=caller.principal,
             method=method,
-            tool=route.definition.name,
+            tool=original,
             upstream=route.upstream.name,
             trace_id=trace_id,
             span_id=span_id,

@@ -85,17 +85,19 @@ class ToolCalls:
         what the caller is to be told, Ended when a revocation ended the call.
         """
         route = self._authorized_route(call)
+        original = call.operation.original(route, call.target)
         payload = payload_of(call.operation, call.params)
         with self.concurrency.taken(call.caller.principal):
             record = await self.recorder.intent(
-                call.caller, route, payload, method=call.operation.method, server_id=call.server_id, peer=call.peer
-            )
+                call.caller, route, original, payload,
+                method=call.operation.method, server_id=call.server_id, peer=call.peer,
+            )  # fmt: skip
             client.record_id = record.intent
             outcome: Outcome = "cancelled"
             reason = "the client left"
             try:
                 with self.live.on_behalf_of(call.caller.token_id):
-                    request = await self._request(call, route, payload, record)
+                    request = await self._request(call, route, original, payload, record)
                     result = await self._call_upstream(call, route, request, record, client)
                     outcome, reason = result.outcome, ""
                     await client.answer(result.message, status=result.status if call.modern else 200)
@@ -130,21 +132,23 @@ class ToolCalls:
             )
         return route
 
-    async def _request(self, call: Call, route: Route, payload: bytes, record: CallRecord) -> UpstreamRequest:
+    async def _request(
+        self, call: Call, route: Route, original: str, payload: bytes, record: CallRecord
+    ) -> UpstreamRequest:
         """The request as it leaves: under its original name, as the pre hooks left it, with the era's own members."""
         operation = call.operation
         if call.modern:
             route.param_headers.check(call.headers, payload)
-        params = operation.rename(call.params, route, call.target)
-        if operation.pre_hook and (binding := self.hooks.bound(operation.pre_hook, route.definition.name)):
+        params = operation.rename(call.params, original)
+        if operation.pre_hook and (binding := self.hooks.bound(operation.pre_hook, original)):
             before = payload_of(operation, params)
-            payload = await self.hooks.run(binding, _hook_context(call, route), before, record)
+            payload = await self.hooks.run(binding, _hook_context(call, route, original), before, record)
             params[operation.payload] = msgspec.Raw(payload)
         params["_meta"] = msgspec.Raw(_encode(meta_for(route.upstream, call.meta, call.session)))
         return UpstreamRequest(
             upstream=route.upstream,
             method=operation.method,
-            name=route.definition.name if operation.in_header else "",
+            name=original if operation.in_header else "",
             params=_encode(params),
             principal=call.caller.principal,
             session_key=f"{SHARED}{call.session[0]}" if call.session else "",
@@ -175,8 +179,9 @@ class ToolCalls:
             raise UpstreamMisbehaved(f"upstream {route.upstream.name} answered without a result")
         result = bytes(envelope.result)
         hook = call.operation.post_hook
-        if hook and (binding := self.hooks.bound(hook, route.definition.name)):
-            result = await self.hooks.run(binding, _hook_context(call, route), result, record)
+        original = call.operation.original(route, call.target)
+        if hook and (binding := self.hooks.bound(hook, original)):
+            result = await self.hooks.run(binding, _hook_context(call, route, original), result, record)
         if route.rename is not None:
             result = rewrite_result(result, route.rename)
         return finish(result, call.request_id, record.intent, modern=call.modern)
@@ -196,10 +201,10 @@ async def _pass_request(envelope: jsonrpc.Envelope, client: Client, exchange: Ex
         await exchange.answer(jsonrpc.answer(upstream_id, bytes(result)))
 
 
-def _hook_context(call: Call, route: Route) -> HookContext:
+def _hook_context(call: Call, route: Route, original: str) -> HookContext:
     return HookContext(
         principal=call.caller.principal,
-        tool=route.definition.name,
+        tool=original,
         upstream=route.upstream.name,
         server_id=call.server_id,
         teams=tuple(call.caller.teams),

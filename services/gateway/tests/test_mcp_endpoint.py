@@ -125,10 +125,13 @@ async def test_the_stateless_era_needs_no_handshake(world: EdgeWorld) -> None:
     result = (await asked(world, body, headers)).json()["result"]
     assert result["supportedVersions"][0] == MODERN
     assert result["resultType"] == "complete"
-    headers, body = modern_call("ping", None)
-    assert (await asked(world, body, headers)).json() == {
-        "jsonrpc": "2.0", "id": 7, "result": {"resultType": "complete"},
-    }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["initialize", "ping", "logging/setLevel", "resources/subscribe"])
+async def test_what_the_stateless_era_did_away_with_is_an_unknown_method(world: EdgeWorld, method: str) -> None:
+    headers, body = modern_call(method, None)
+    answer = await asked(world, body, headers)
+    assert (answer.status, answer.json()["error"]["code"]) == (404, -32601)
 
 
 async def test_the_handshake_era_needs_one(world: EdgeWorld) -> None:

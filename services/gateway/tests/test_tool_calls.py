@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
-from interlock_common.messages.catalog import VirtualServer
+from interlock_common.messages.catalog import Definition, VirtualServer
 from interlock_common.messages.plugins import Binding, HookVerdict, PluginVerdict
 from interlock_common.testing.waiting import until
 from interlock_gateway.testing import EVE, RESULT, ROOT, Answer, EdgeWorld, ask, modern_call, result_of, upstream_at
@@ -224,3 +224,47 @@ async def test_a_refusal_repeats_little_of_what_was_sent(world: EdgeWorld) -> No
     await ask(world.endpoint(), body, headers, token=world.signer.token())
     (refusal,) = world.audit.of(Refusal)
     assert len(msgspec.json.encode(refusal)) < 2_000
+
+
+async def test_a_resource_of_a_template_is_read_and_recorded_under_the_uri_its_upstream_knows(
+    world: EdgeWorld, notes: Notes
+) -> None:
+    template = Definition("test://t/{id}", msgspec.Raw(b'{"uriTemplate":"test://t/{id}","name":"t"}'), "sha256:t")
+    world.register(msgspec.structs.replace(world.catalog.upstreams["u1"], templates=(template,)))
+    notes.result = b'{"contents":[{"uri":"test://t/7","text":"seven"}]}'
+    headers, body = modern_call("resources/read", None, uri="notes+test://t/7")
+    headers["mcp-name"] = "notes+test://t/7"
+    answer = await ask(world.endpoint(), body, headers, token=world.signer.token())
+    assert answer.json()["result"]["contents"] == [{"uri": "notes+test://t/7", "text": "seven"}]
+    assert notes.asked[0]["params"]["uri"] == notes.headers[0]["mcp-name"] == "test://t/7"
+    (intent,) = world.audit.of(CallIntent)
+    assert (intent.method, intent.tool, intent.definition) == ("resources/read", "test://t/7", "sha256:t")
+
+
+async def test_a_definition_in_quarantine_is_refused_and_its_upstream_is_not_called(
+    world: EdgeWorld, notes: Notes
+) -> None:
+    upstream = world.catalog.upstreams["u1"]
+    changed = msgspec.structs.replace(upstream.tools[0], standing="quarantined")
+    world.register(msgspec.structs.replace(upstream, tools=(changed,)))
+    answer = await call(world)
+    assert answer.json()["error"]["data"]["code"] == "definition_quarantined"
+    assert not notes.asked
+
+
+async def test_a_list_that_changed_is_passed_on_to_the_catalog_and_not_to_the_caller(
+    world: EdgeWorld, serve: Any
+) -> None:
+    changed = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+
+    async def announce(request: web.Request) -> web.StreamResponse:
+        asked = json.loads(await request.read())
+        stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await stream.prepare(request)
+        await stream.write(b"data: " + changed + b"\n\ndata: " + result_of(asked["id"]) + b"\n\n")
+        return stream
+
+    world.register(upstream_at(await serve(announce)))
+    answer = await call(world)
+    assert answer.json()["result"]["content"]
+    assert world.said == [("u1", changed)]
