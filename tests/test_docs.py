@@ -19,6 +19,7 @@ SERVICES = {
     "auth": "interlock_auth",
     "gateway": "interlock_gateway",
     "catalog": "interlock_gateway.catalog",
+    "connector": "interlock_gateway.connector",
     "plugins": "interlock_plugins",
     "audit": "interlock_audit",
 }

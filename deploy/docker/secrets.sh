@@ -32,6 +32,9 @@ case ${1:-ensure} in
         done
         random | ensure auth/administrator_password
         random | ensure gateway/audit_digest_key
+        # Who seals and who opens: all three have the same one.
+        random | ensure gateway/auth_encryption_secret
+        for service in catalog connector; do ensure "$service/auth_encryption_secret" < gateway/auth_encryption_secret; done
         ;;
     put)
         [ $# -eq 2 ] && [ -d "$(dirname "$2")" ] || { echo "secrets: put <service>/<name>" >&2; exit 2; }

@@ -13,6 +13,7 @@ from interlock_cli.state import State
 
 ADMINISTRATOR = "admin@example.com"
 _DATABASES = frozenset({"auth", "catalog", "certs", "audit"})
+_SEALING = frozenset({"gateway", "catalog", "connector"})
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ def child_environment(placement: Placement, service: str, instance: str) -> dict
     }
     if service in _DATABASES:
         environment["DATABASE_URL"] = state.database_url(service)
+    if service in _SEALING:  # an empty variable counts as unset: the file decides
+        environment["AUTH_ENCRYPTION_SECRET"] = ""
+        environment["AUTH_ENCRYPTION_SECRET_FILE"] = str(state.encryption_secret)
     return environment | _of_service(placement, service)
 
 

@@ -27,6 +27,7 @@ _SERVICES = {
     "plugins": "interlock_plugins",
     "audit": "interlock_audit",
     "catalog": "interlock_gateway.catalog",
+    "connector": "interlock_gateway.connector",
 }
 _MIGRATED = frozenset({"certs", "auth", "audit", "catalog"})
 _EDGE = "interlock_gateway"

@@ -38,6 +38,7 @@ class State:
         self.token_file = self.root / "token"
         self.admin_password = self.root / "secrets" / "admin-password"
         self.audit_digest_key = self.root / "secrets" / "audit-digest-key"
+        self.encryption_secret = self.root / "secrets" / "auth-encryption-secret"
 
     def identity(self, name: str) -> Path:
         return self.root / "identity" / name
@@ -63,6 +64,7 @@ class State:
                 (self.root / name).mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
             _secret(self.admin_password, secrets.token_urlsafe(18))
             _secret(self.audit_digest_key, secrets.token_hex(32))
+            _secret(self.encryption_secret, secrets.token_hex(32))
         except OSError as error:
             raise StateUnusable(
                 f"the state folder {self.root} cannot be used: {error.strerror} ({error.filename})"

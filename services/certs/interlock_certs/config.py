@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
     leaf_lifetime: int = Field(default=_DAY, ge=3)
     bus_leaf_lifetime: int = Field(default=90 * _DAY, ge=3)
     join_drop_dir: Path = Path("join")
-    join_identities: str = "auth,gateway,catalog,plugins,audit,operator"
+    join_identities: str = "auth,gateway,catalog,connector,plugins,audit,operator,worker"
     join_token_lifetime: int = Field(default=300, ge=5)
     bus_identity_dir: Path = Path("bus")
     bus_sans: str = "localhost,nats,127.0.0.1,::1"

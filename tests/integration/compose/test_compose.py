@@ -25,7 +25,7 @@ from mcp_types import TextContent
 ROOT = Path(__file__).resolve().parents[3]
 ADMINISTRATOR = "admin@example.com"
 DATABASES = {"auth", "certs", "audit", "catalog"}
-LONG_RUNNING = {"postgres", "nats", "certs", "auth", "audit", "catalog", "plugins", "gateway", "front"}
+LONG_RUNNING = {"postgres", "nats", "certs", "auth", "audit", "catalog", "connector", "plugins", "gateway", "front"}
 ENDING = {"secrets", "migrate"}
 UP_SECONDS = 600.0
 
@@ -193,8 +193,9 @@ def test_a_service_sees_no_secret_but_its_own(stack: Stack) -> None:
         "auth": {"administrator_password", "database_url"},
         "certs": {"database_url"},
         "audit": {"database_url"},
-        "catalog": {"database_url"},
-        "gateway": {"audit_digest_key"},
+        "catalog": {"auth_encryption_secret", "database_url"},
+        "connector": {"auth_encryption_secret"},
+        "gateway": {"audit_digest_key", "auth_encryption_secret"},
         "nats": set(),
         "plugins": set(),
         "front": set(),
@@ -210,13 +211,13 @@ def test_secrets_are_in_no_environment_and_in_no_log(stack: Stack) -> None:
 
 
 def test_keys_and_join_tokens_of_services_are_on_no_disk(stack: Stack) -> None:
-    for service in ("auth", "gateway", "catalog", "plugins", "audit"):
+    for service in ("auth", "gateway", "catalog", "connector", "plugins", "audit"):
         kinds = stack.compose("exec", "-T", service, "stat", "--file-system", "--format=%T", "/identity", "/join")
         assert kinds.split() == ["tmpfs", "tmpfs"], service
 
 
 def test_images_carry_no_build_tools(stack: Stack) -> None:
-    for service in ("auth", "gateway", "catalog", "plugins", "certs", "audit"):
+    for service in ("auth", "gateway", "catalog", "connector", "plugins", "certs", "audit"):
         found = stack.compose("exec", "-T", service, "sh", "-c", "command -v uv pip pip3 cc gcc make git; true")
         assert found == "", service
 

@@ -35,6 +35,7 @@ MODULES = {
     "plugins": "interlock_plugins",
     "audit": "interlock_audit",
     "catalog": "interlock_gateway.catalog",
+    "connector": "interlock_gateway.connector",
     "gateway": "interlock_gateway",
 }
 WITH_DATABASE = ("certs", "auth", "audit", "catalog")
