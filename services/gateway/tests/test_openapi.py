@@ -319,6 +319,16 @@ def test_a_long_chain_of_references_does_not_nest() -> None:
     assert "$defs" in tools_of(import_openapi(content))["x"]["inputSchema"]
 
 
+def test_an_answer_too_large_to_describe_costs_its_schema_only() -> None:
+    wide: Any = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(4000)}}
+    node: Any = {"responses": {"200": {"content": {"application/json": {"schema": wide}}}}}
+    imported = import_openapi(operation(node))
+    assert "outputSchema" not in tools_of(imported)["x"]
+    assert imported.notes == ("POST /x: the schema of its answer is left out: it is too large",)
+    with pytest.raises(OpenApiInvalid, match="its schemas are too large"):
+        import_openapi(operation(body_of(wide)))
+
+
 def test_the_work_of_an_import_is_bounded() -> None:
     wide = {f"p{number}": {"type": "string"} for number in range(450)}
     schemas = {"Wide": {"type": "object", "properties": wide}}

@@ -137,6 +137,11 @@ class _Draft:
             if definitions := writer.definitions():
                 schema["$defs"] = definitions
             compiled(schema)
+        except TooMuch:
+            if self.inline:
+                raise
+            self.notes.append("the schema of its answer is left out: it is too large")
+            return None
         except (Unusable, SchemaInvalid) as error:
             self.notes.append(f"the schema of its answer is left out: {error}")
             return None

@@ -12,7 +12,7 @@ from interlock_gateway.upstreams.openapi_document import Document, Mapping, Open
 
 MAX_INLINE_NODES = 500
 """Schemas of one tool with every reference replaced: beyond, references stay."""
-MAX_NODES = 10_000
+MAX_NODES = 3_000
 """Schemas of one tool."""
 MAX_WORK = 300_000
 """Schemas of one import, tried or taken."""
