@@ -24,7 +24,7 @@ _ERROR_BYTES = 1024 * 1024
 _CANCEL_SECONDS = 5.0
 _RESUME_ATTEMPTS = 4
 _RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 30.0
+_SHORTEST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.1, 30.0
 
 
 class HttpExchange:
@@ -212,7 +212,8 @@ class HttpExchange:
         if self._modern or not parser.last_id:
             self._unanswered = False
             raise UpstreamMisbehaved(f"upstream {self._way.name} ended its answer without a response")
-        wait = _RETRY_SECONDS if parser.retry is None else min(parser.retry, _LONGEST_RETRY_SECONDS)
+        wanted = _RETRY_SECONDS if parser.retry is None else parser.retry
+        wait = min(max(wanted, _SHORTEST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
         headers = {**self._headers, "Last-Event-ID": parser.last_id, "Accept": "text/event-stream"}
         for _ in range(_RESUME_ATTEMPTS):
             await asyncio.sleep(min(wait, self._deadlines.remaining()))
