@@ -16,6 +16,7 @@ from interlock_gateway.upstreams.credentials import BasicProvider, Credentials, 
 from interlock_gateway.upstreams.http import HttpTransport
 from interlock_gateway.upstreams.rest import RestTransport
 from interlock_gateway.upstreams.sessions import SharedSessions
+from interlock_gateway.upstreams.sse import SseTransport
 from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
 from interlock_gateway.upstreams.transport import Transport
 
@@ -37,8 +38,10 @@ class Transports:
             "client_credentials": ClientCredentials(secrets, self._endpoints, clock),
         })  # fmt: skip
         over_bus = BusTransport(self.exchanges)
+        self._over_sse = SseTransport(self.ways, credentials)
         self.by_kind: Mapping[Kind, Transport] = {
             "http": HttpTransport(self.ways, SharedSessions(bus, lifetime=session_lifetime), credentials),
+            "sse": self._over_sse,
             "rest": RestTransport(self.ways, credentials),
             "stdio": over_bus,
             "reverse": over_bus,
@@ -50,5 +53,6 @@ class Transports:
         await self.exchanges.start()
 
     async def stop(self) -> None:
+        await self._over_sse.stop()
         await self.ways.stop()
         await self._endpoints.close()
