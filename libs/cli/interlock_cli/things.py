@@ -12,6 +12,8 @@ from interlock_cli.connection import AsJson, connected, plain, print_fields, pri
 from interlock_cli.errors import StateUnusable
 from interlock_cli.lookup import References
 
+_IN_DEFINITION = frozenset({"definition", "input_schema", "arguments"})
+
 Identifier = Annotated[str, typer.Argument(help="GATEWAY/NAME, the gateway by id, name or slug.")]
 
 
@@ -87,8 +89,9 @@ def _find(client: Client, kind: str, identifier: str) -> dict[str, Any]:
 
 
 def _tell(found: dict[str, Any]) -> None:
-    definition = found.pop("definition")
-    print_fields(found | {"reachable": "yes" if found["reachable"] else "no"})
+    definition = found["definition"]
+    fields = {name: value for name, value in found.items() if name not in _IN_DEFINITION}
+    print_fields(fields | {"reachable": "yes" if found["reachable"] else "no"})
     typer.echo()
     print_json(definition)
 

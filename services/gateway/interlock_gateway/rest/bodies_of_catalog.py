@@ -34,6 +34,22 @@ type Path = Annotated[str, Field(max_length=1024)]
 _NOTHING: dict[str, Any] = {}  # copied for every body
 _TRANSPORTS = {"streamablehttp": "http", "streamable_http": "http", "streamable-http": "http"}
 """What other gateways call it."""
+_GATEWAYS: list[Any] = [
+    {
+        "name": "notes", "url": "https://notes.example.com/mcp",
+        "credential": {"kind": "header", "public": {"name": "X-Api-Key"}},
+        "secrets": {"credential": {"value": "…"}},
+    },
+    {"name": "files", "transport": "stdio", "command": {"argv": ["npx", "-y", "server-filesystem", "/srv"]}},
+    {"name": "jobs", "transport": "worker", "url": "worker://jobs", "visibility": "team", "team_id": "red"},
+]  # fmt: skip
+_SERVERS: list[Any] = [
+    {"name": "Desk", "id": "desk", "associated_tools": ["4f6c…/add_note"], "associated_upstreams": ["91d0…"]},
+    {
+        "name": "Desk", "prefix": "custom", "associated_tools": ["4f6c…/add_note"],
+        "aliases": {"4f6c…/add_note": "write_down"},
+    },
+]  # fmt: skip
 
 
 class _Part(Body):
@@ -100,6 +116,8 @@ class LimitsBody(_Part):
 class GatewayBody(Body):
     """An upstream to register, whatever kind it is."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": _GATEWAYS})
+
     name: Name
     url: Annotated[str, Field(max_length=2048, examples=["https://notes.example.com/mcp"])] = ""
     transport: Annotated[Kind, Field(description="how it is reached")] = "http"
@@ -143,6 +161,8 @@ class GatewayBody(Body):
 
 class ServerBody(Body):
     """A virtual server to compose; may also come wrapped as ``{"server": {…}}``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": _SERVERS})
 
     name: Name
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None

@@ -128,10 +128,11 @@ def gateway_entry(upstream: Upstream) -> Entry:
     return _without_empty({
         "name": upstream.name, "transport": upstream.transport, "url": upstream.url,
         "description": upstream.description, **_sight(upstream), "era": upstream.wanted_era,
-        "credential": msgspec.to_builtins(public), "secrets_needed": needed,
-        "tls": None if upstream.tls is None else {"verify": True} | msgspec.to_builtins(upstream.tls),
-        "command": msgspec.to_builtins(command), "rest": msgspec.to_builtins(upstream.rest),
-        "definitions": definitions, "limits": msgspec.to_builtins(upstream.limits),
+        "credential": _differing(public), "secrets_needed": needed,
+        "tls": None if upstream.tls is None else {"verify": True} | _differing(upstream.tls),
+        "command": None if command is None else _differing(command),
+        "rest": {name: _differing(call) for name, call in upstream.rest.items()}, "definitions": definitions,
+        "limits": _differing(upstream.limits),
     })  # fmt: skip
 
 
@@ -150,6 +151,17 @@ def server_entry(server: VirtualServer, names: Mapping[str, str]) -> Entry:
         "aliases": {name: alias for name, alias in aliases.items() if name is not None},
         "instructions": server.instructions, "resource": server.resource, "api_key_only": server.api_key_only,
     })  # fmt: skip
+
+
+def _differing(part: msgspec.Struct) -> Entry:
+    """The fields that are not as they are by default."""
+    fields = msgspec.structs.fields(part)
+    defaults = {
+        each.name: each.default if each.default_factory is msgspec.NODEFAULT else each.default_factory()
+        for each in fields
+    }
+    values = {name: getattr(part, name) for name in defaults}
+    return {name: msgspec.to_builtins(value) for name, value in values.items() if value != defaults[name]}
 
 
 def _sight(item: Upstream | VirtualServer) -> Entry:

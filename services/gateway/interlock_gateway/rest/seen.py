@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from interlock_common.errors import NotFound
 from interlock_common.messages.catalog import (
     CatalogItem,
@@ -113,6 +115,22 @@ class Seen:
         offer = Offer(server, (item for item in items if isinstance(item, Upstream)))
         routes = offer.routes[kind].values()
         return [route for route in routes if route.usable and may_see(self._actor, route.upstream)]
+
+    def without_hidden(self, server: VirtualServer) -> VirtualServer:
+        """A server as the actor may know it: without references to gateways that the actor does not see."""
+        if self.may_configure(server):
+            return server
+
+        def seen(reference: str) -> bool:
+            return self.upstream(reference.partition("/")[0]) is not None
+
+        return msgspec.structs.replace(
+            server,
+            tools=tuple(filter(seen, server.tools)), resources=tuple(filter(seen, server.resources)),
+            templates=tuple(filter(seen, server.templates)), prompts=tuple(filter(seen, server.prompts)),
+            upstreams=tuple(filter(seen, server.upstreams)),
+            aliases={reference: alias for reference, alias in server.aliases.items() if seen(reference)},
+        )  # fmt: skip
 
     def may_configure(self, item: CatalogItem) -> bool:
         """Whether it is the actor's to change."""

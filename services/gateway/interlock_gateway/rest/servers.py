@@ -28,12 +28,16 @@ async def list_all(
     request: Request, actor: CurrentActor, deps: Deps, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     page = await deps.bus.request(subjects.CATALOG_SERVER_LIST, Page(actor, cursor, limit), ServerList)
-    return answer([server(each) for each in page.servers], headers=next_page(request, page.next_cursor))
+    seen = Seen(actor, deps.catalog)
+    found = [server(seen.without_hidden(each)) for each in page.servers]
+    return answer(found, headers=next_page(request, page.next_cursor))
 
 
 @router.get("/{server_id}", responses=says(Server), summary="Show a virtual server")
 async def show(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
-    return answer(server(await deps.bus.request(subjects.CATALOG_SERVER_GET, ById(actor, server_id), VirtualServer)))
+    """Without what it has of gateways that the caller does not see, unless it is the caller's to change."""
+    found = await deps.bus.request(subjects.CATALOG_SERVER_GET, ById(actor, server_id), VirtualServer)
+    return answer(server(Seen(actor, deps.catalog).without_hidden(found)))
 
 
 @router.put("/{server_id}", responses=says(Server), summary="Compose a virtual server anew, in full")

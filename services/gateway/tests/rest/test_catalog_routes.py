@@ -293,6 +293,26 @@ async def test_a_virtual_server_one_may_not_see_offers_nothing(client: httpx2.As
         assert (await client.get(f"/servers/desk/{what}")).status_code == 404
 
 
+async def test_a_server_does_not_tell_of_gateways_that_the_caller_does_not_see(
+    client: httpx2.AsyncClient, world: FakeWorld
+) -> None:
+    hidden = msgspec.structs.replace(OTHER, visibility="private")
+    desk = catalog.VirtualServer(
+        "desk", "Desk", "bob@example.com", tools=("u1/add", "u2/secret"), upstreams=("u2",), prefix="custom",
+        aliases={"u2/secret": "x", "u1/add": "plus"},
+    )  # fmt: skip
+    world.catalog.items = {"upstream.u1": NOTES, "upstream.u2": hidden}
+    world.bus.replies[subjects.CATALOG_SERVER_GET] = desk
+    world.bus.replies[subjects.CATALOG_SERVER_LIST] = catalog.ServerList((desk,))
+    shown = (await client.get("/servers/desk")).json()
+    assert (shown["associated_tools"], shown["associated_upstreams"], shown["aliases"]) == (
+        ["u1/add"], [], {"u1/add": "plus"},
+    )  # fmt: skip
+    assert (await client.get("/servers")).json() == [shown]
+    world.actor = common.Actor("bob@example.com", teams=("red",))
+    assert (await client.get("/servers/desk")).json()["associated_upstreams"] == ["u2"]
+
+
 @pytest.mark.parametrize(
     ("path", "resource"),
     [
