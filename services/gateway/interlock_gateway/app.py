@@ -19,12 +19,13 @@ from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
-from interlock_gateway.authentication import Authenticator
+from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
 from interlock_gateway.config import Settings
 from interlock_gateway.exchange_server import ExchangeServer
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
+from interlock_gateway.http_front import HttpFront
 from interlock_gateway.limits import Concurrency
 from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
@@ -38,6 +39,9 @@ from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
 from interlock_gateway.resuming import Resuming
+from interlock_gateway.reverse import Tunnels
+from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
+from interlock_gateway.reverse_endpoint import TunnelEndpoint
 from interlock_gateway.routing import Catalog
 from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
 from interlock_gateway.session_traffic import SessionTraffic
@@ -113,6 +117,7 @@ class Edge:
             session_lifetime=settings.session_lifetime,
         )
         self._answering = ExchangeServer(service.bus, self._subscribed)
+        self._tunnels = Tunnels(service.bus, self._subscribed, self._answering, clock=service.clock)
         self._resuming = Resuming(
             _holding(settings, service, self._sealer), self._transports.exchanges, self._answering, self._subscribed
         )
@@ -121,7 +126,7 @@ class Edge:
         self._notices = Notices(service.bus, self._subscribed)
         self._changes = Changes(self._catalog, self._listeners, self._notices.say)
         self._follow()
-        self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies())))
+        self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies()), self._sockets()))
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)
@@ -147,6 +152,7 @@ class Edge:
     async def _serve(self, listener: socket.socket) -> None:
         await self._transports.start()
         await self._answering.start()
+        await self._tunnels.start()
         await self._resuming.start()
         await self._notices.start(self._changes.notified)
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
@@ -158,6 +164,7 @@ class Edge:
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
+        await self._tunnels.stop()
         await self._resuming.stop()
         await self._answering.stop()
         await self._listeners.stop()
@@ -194,20 +201,27 @@ class Edge:
             changes=self._changes,
         )
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
+        self._front = HttpFront(
+            self._authenticator, self._live, recorder, settings.origins, settings.max_body_bytes,
+            settings.public_url.rstrip("/"),
+        )  # fmt: skip
         return McpEndpoint(
-            authenticator=self._authenticator,
+            front=self._front,
             catalog=self._catalog,
             methods=Methods(
                 tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods()
             ),
-            live=self._live,
-            recorder=recorder,
             sessions=sessions,
             traffic=SessionTraffic(sessions, self._streams),
-            origins=settings.origins,
-            max_body=settings.max_body_bytes,
-            public_url=settings.public_url.rstrip("/"),
         )
+
+    def _sockets(self) -> dict[str, TunnelEndpoint]:
+        return {TUNNEL_PATH: TunnelEndpoint(self._tunnels, self._dialling, self._live, self._service.clock)}
+
+    def _dialling(self, authorization: bytes | None) -> Caller:
+        caller = self._authenticator.caller(authorization)
+        check_server_scope(caller.scopes.server_id, TUNNEL_PATH)
+        return caller
 
     def _rest_dependencies(self) -> RestDependencies:
         return RestDependencies(
@@ -215,6 +229,7 @@ class Edge:
             authenticate=self._actor,
             catalog=self._mirrors.catalog,
             signing_keys=self._mirrors.keys,
+            tunnels=self._tunnels,
             public_url=self._settings.public_url.rstrip("/"),
             ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
         )

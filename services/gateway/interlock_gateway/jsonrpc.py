@@ -116,6 +116,12 @@ def members(params: msgspec.Raw, what: str = "params") -> dict[str, msgspec.Raw]
         raise RpcError(INVALID_PARAMS, f"{what} must be a JSON object", status=400) from None
 
 
+def params_and_meta(envelope: Envelope) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
+    """The members of the parameters, and of the ``_meta`` among them; raises RpcError with -32602."""
+    params = members(envelope.params)
+    return params, members(params["_meta"], "_meta") if "_meta" in params else {}
+
+
 def string(raw: msgspec.Raw | None, what: str) -> str:
     """A member that must be a string; raises RpcError with -32602."""
     try:

@@ -3,27 +3,21 @@
 A plain ASGI endpoint that speaks both eras on one URL (MCP 2026-07-28 and the revisions before it).
 """
 
-import asyncio
 from dataclasses import dataclass
 
 import msgspec
-import structlog
 from opentelemetry import context as otel_context
 
 from interlock_common import telemetry
-from interlock_common.errors import InterlockError
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Caller
 from interlock_gateway.client import Client
-from interlock_gateway.errors import TokenRevoked
 from interlock_gateway.handshake import initialize_result, read_initialize
-from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, Envelope, RpcError
-from interlock_gateway.leaving import Gone, while_connected
-from interlock_gateway.live import Ended, LiveWork
+from interlock_gateway.http_front import HttpFront
+from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
+from interlock_gateway.leaving import while_connected
 from interlock_gateway.methods import Incoming, Methods
 from interlock_gateway.operations import OPERATIONS, Params
-from interlock_gateway.recording import Recorder
-from interlock_gateway.refusals import as_rpc, challenge, check_origin
 from interlock_gateway.reply import Reply, Send
 from interlock_gateway.requests import McpRequest, Receive, Scope
 from interlock_gateway.revisions import LEGACY, SESSION_HEADER, VERSION_HEADER, check_modern, is_modern
@@ -31,67 +25,42 @@ from interlock_gateway.routing import Catalog, offer_for
 from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import OpenSession, Sessions
 
-_log = structlog.get_logger()
 _ACCEPTED = 202
 _ALLOW = ((b"allow", b"GET, POST, DELETE"),)
 
 
 @dataclass(frozen=True, slots=True)
 class McpEndpoint:
-    """Everything an MCP request over HTTP needs."""
+    """Everything an MCP request over streamable HTTP needs."""
 
-    authenticator: Authenticator
+    front: HttpFront
     catalog: Catalog
     methods: Methods
-    live: LiveWork
-    recorder: Recorder
     sessions: Sessions
     traffic: SessionTraffic
-    origins: frozenset[str]
-    max_body: int
-    public_url: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, server_id: str | None) -> None:
         request = McpRequest(scope, receive, Reply(send), server_id, dict(scope["headers"]))
-        try:
-            await self._serve(request)
-        except RpcError as error:
-            await self._refuse(request, error)
-        except InterlockError as error:
-            await self._refuse(request, as_rpc(error), error)
-        except Ended:
-            await self._end(request)
-        except Gone:
-            _log.info("the client left before its call was answered", record=request.reply.record_id)
-        except asyncio.CancelledError:
-            raise
-        except Exception:  # noqa: BLE001 - the last line: a caller learns nothing of it, the log everything
-            _log.exception("mcp request failed unexpectedly", method=request.method)
-            await self._refuse(request, RpcError(INTERNAL_ERROR, "unexpected failure", status=500))
+        await self.front.serve(request, self._serve)
 
-    async def _serve(self, request: McpRequest) -> None:
-        check_origin(request.headers, self.origins)
-        caller = request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
-        # From the very moment of the check on: a revocation must find whatever it let in.
-        with self.live.on_behalf_of(caller.token_id):
-            match request.scope["method"]:
-                case "POST":
-                    await self._post(request, caller)
-                case "GET":
-                    await self._get(request, caller)
-                case "DELETE":
-                    await self._delete(request, caller)
-                case _:
-                    await request.reply.json(b"", status=405, headers=_ALLOW)
+    async def _serve(self, request: McpRequest, caller: Caller) -> None:
+        match request.scope["method"]:
+            case "POST":
+                await self._post(request, caller)
+            case "GET":
+                await self._get(request, caller)
+            case "DELETE":
+                await self._delete(request, caller)
+            case _:
+                await request.reply.json(b"", status=405, headers=_ALLOW)
 
     async def _post(self, request: McpRequest, caller: Caller) -> None:
-        envelope = jsonrpc.parse(await request.body(self.max_body))
+        envelope = jsonrpc.parse(await request.body(self.front.max_body))
         if envelope.method is None:
             await self._answered(request, caller, envelope)
             return
         request.method = envelope.method
-        params = jsonrpc.members(envelope.params)
-        meta = jsonrpc.members(params["_meta"], "_meta") if "_meta" in params else {}
+        params, meta = jsonrpc.params_and_meta(envelope)
         modern = is_modern(request.headers, meta)
         if isinstance(envelope.id, msgspec.UnsetType):
             await self._notified(request, caller, envelope, modern=modern)
@@ -169,30 +138,6 @@ class McpEndpoint:
     async def _delete(self, request: McpRequest, caller: Caller) -> None:
         await self.traffic.end(await self._session(request, caller))
         await request.reply.json(b"", status=204)
-
-    async def _refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
-        if not request.reply.record_id:  # with an intent, its outcome says how it ended
-            self.recorder.refusal(
-                cause.code if cause else error.error.message,
-                status=error.status,
-                method=request.method or request.scope["method"],
-                target=request.target,
-                caller=request.caller,
-                peer=request.peer,
-            )
-        body = jsonrpc.failure(request.request_id, error.error)
-        if request.reply.started and not request.reply.streaming:
-            return
-        headers = challenge(cause, request.headers, request.scope["path"], self.public_url)
-        await request.reply.answer(body, status=error.status, headers=headers)
-
-    async def _end(self, request: McpRequest) -> None:
-        """The token was revoked meanwhile: say so where that is still possible, and close."""
-        if request.reply.streaming and request.scope["method"] == "GET":
-            await request.reply.end_stream()
-        else:
-            cause = TokenRevoked("the token has been revoked")
-            await self._refuse(request, as_rpc(cause), cause)
 
 
 def _incoming(

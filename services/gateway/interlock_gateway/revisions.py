@@ -40,18 +40,31 @@ def is_modern(headers: Headers, meta: Meta) -> bool:
 
 
 def check_modern(headers: Headers, meta: Meta, method: str, name: str | None) -> None:
-    """Hold a stateless request to its envelope: both say the same, and a version we speak.
+    """Hold a stateless request over HTTP to its envelope: both say the same, and a version we speak.
 
     Raises RpcError 400 with -32602 (envelope incomplete), -32020 (headers and body differ) or -32022.
     """
-    missing = [key for key in (META_VERSION, META_CAPABILITIES) if key not in meta]
-    if missing:
-        raise RpcError(jsonrpc.INVALID_PARAMS, f"params._meta lacks {', '.join(missing)}", status=400)
-    version = jsonrpc.string(meta[META_VERSION], f"_meta {META_VERSION}")
+    version = _version(meta)
     _must_match(headers, VERSION_HEADER, version)
     _must_match(headers, METHOD_HEADER, method)
     if name is not None:
         _must_match(headers, NAME_HEADER, name)
+    _check_version(version)
+
+
+def check_envelope(meta: Meta) -> None:
+    """The same for a way that has no headers; raises RpcError with -32602 or -32022."""
+    _check_version(_version(meta))
+
+
+def _version(meta: Meta) -> str:
+    missing = [key for key in (META_VERSION, META_CAPABILITIES) if key not in meta]
+    if missing:
+        raise RpcError(jsonrpc.INVALID_PARAMS, f"params._meta lacks {', '.join(missing)}", status=400)
+    return jsonrpc.string(meta[META_VERSION], f"_meta {META_VERSION}")
+
+
+def _check_version(version: str) -> None:
     if version != MODERN:
         data = {"supported": list(SUPPORTED), "requested": version}
         raise RpcError(

@@ -26,6 +26,7 @@ from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
 from interlock_gateway.changes import Changes
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
+from interlock_gateway.http_front import HttpFront
 from interlock_gateway.limits import Concurrency
 from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
@@ -36,6 +37,7 @@ from interlock_gateway.recording import Recorder
 from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.routing import Catalog
+from interlock_gateway.rpc_endpoint import RpcEndpoint
 from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.streams import Streams
@@ -215,28 +217,36 @@ class EdgeWorld:
             self.keys, self.principals, self.revocations, issuer=ISSUER, audience=AUDIENCE, clock=SYSTEM_CLOCK
         )
 
-    def endpoint(self, **changes: Any) -> McpEndpoint:
-        recorder = Recorder(cast("AuditLog", self.audit), SYSTEM_CLOCK, b"digest key", lambda: 42)
-        hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
-        tool_calls = ToolCalls(
-            self.catalog, recorder, hooks, self.upstreams, self.live,
-            Concurrency(100), self.changes,
-        )  # fmt: skip
+    @property
+    def recorder(self) -> Recorder:
+        return Recorder(cast("AuditLog", self.audit), SYSTEM_CLOCK, b"digest key", lambda: 42)
+
+    def front(self, **changes: Any) -> HttpFront:
         parts: dict[str, Any] = {
             "authenticator": self.authenticator,
-            "catalog": self.catalog,
-            "methods": Methods(
-                tool_calls, Listing(Sealer(b"secret"), self.page_size), self.sessions, self.subscriptions.methods()
-            ),
             "live": self.live,
-            "recorder": recorder,
-            "sessions": self.sessions,
-            "traffic": SessionTraffic(self.sessions, self.streams),
+            "recorder": self.recorder,
             "origins": frozenset({"https://console.example"}),
             "max_body": 64 * 1024,
             "public_url": "https://gateway.example",
         }
-        return McpEndpoint(**parts | changes)
+        return HttpFront(**parts | changes)
+
+    def methods(self) -> Methods:
+        hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
+        tool_calls = ToolCalls(
+            self.catalog, self.recorder, hooks, self.upstreams, self.live, Concurrency(100), self.changes
+        )
+        listing = Listing(Sealer(b"secret"), self.page_size)
+        return Methods(tool_calls, listing, self.sessions, self.subscriptions.methods())
+
+    def endpoint(self, **changes: Any) -> McpEndpoint:
+        """The endpoint of streamable HTTP; ``changes`` are to its front."""
+        traffic = SessionTraffic(self.sessions, self.streams)
+        return McpEndpoint(self.front(**changes), self.catalog, self.methods(), self.sessions, traffic)
+
+    def rpc(self) -> RpcEndpoint:
+        return RpcEndpoint(self.front(), self.methods())
 
     def register(self, upstream: Upstream) -> None:
         self.changes.take(upstream_key(upstream.id), upstream)

@@ -1,0 +1,85 @@
+"""What every MCP request over HTTP goes through: who calls, from which page, and how it is refused."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from interlock_common.errors import InterlockError
+from interlock_gateway import jsonrpc
+from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.errors import TokenRevoked
+from interlock_gateway.jsonrpc import INTERNAL_ERROR, RpcError
+from interlock_gateway.leaving import Gone
+from interlock_gateway.live import Ended, LiveWork
+from interlock_gateway.recording import Recorder
+from interlock_gateway.refusals import as_rpc, challenge, check_origin
+from interlock_gateway.requests import McpRequest
+
+_log = structlog.get_logger()
+
+type Work = Callable[[McpRequest, Caller], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFront:
+    """The front door of every MCP endpoint over HTTP."""
+
+    authenticator: Authenticator
+    live: LiveWork
+    recorder: Recorder
+    origins: frozenset[str]
+    max_body: int
+    public_url: str
+
+    async def serve(self, request: McpRequest, work: Work) -> None:
+        """Authenticate, do the ``work``, and refuse in the words of JSON-RPC whatever goes wrong."""
+        try:
+            await self._admit(request, work)
+        except RpcError as error:
+            await self.refuse(request, error)
+        except InterlockError as error:
+            await self.refuse(request, as_rpc(error), error)
+        except Ended:
+            await self._end(request)
+        except Gone:
+            _log.info("the client left before its call was answered", record=request.reply.record_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - the last line: a caller learns nothing of it, the log everything
+            _log.exception("mcp request failed unexpectedly", method=request.method)
+            await self.refuse(request, RpcError(INTERNAL_ERROR, "unexpected failure", status=500))
+
+    async def _admit(self, request: McpRequest, work: Work) -> None:
+        check_origin(request.headers, self.origins)
+        caller = request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
+        # From the very moment of the check on: a revocation must find whatever it let in.
+        with self.live.on_behalf_of(caller.token_id):
+            await work(request, caller)
+
+    async def refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
+        """Record the refusal, and say it where something can still be said."""
+        reply = request.reply
+        if not reply.record_id:  # with an intent, its outcome says how it ended
+            self.recorder.refusal(
+                cause.code if cause else error.error.message,
+                status=error.status,
+                method=request.method or request.scope["method"],
+                target=request.target,
+                caller=request.caller,
+                peer=request.peer,
+            )
+        if reply.started and not reply.streaming:
+            return
+        headers = challenge(cause, request.headers, request.scope["path"], self.public_url)
+        body = jsonrpc.failure(request.request_id, error.error)
+        await reply.answer(body, status=error.status, headers=headers)
+
+    async def _end(self, request: McpRequest) -> None:
+        """The token was revoked meanwhile: say so where that is still possible, and close."""
+        if request.reply.streaming and request.scope["method"] == "GET":
+            await request.reply.end_stream()
+        else:
+            cause = TokenRevoked("the token has been revoked")
+            await self.refuse(request, as_rpc(cause), cause)
