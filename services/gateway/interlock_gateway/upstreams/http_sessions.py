@@ -23,12 +23,16 @@ _END_SECONDS = 5.0
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
-class _Handshake(msgspec.Struct, frozen=True, rename="camel"):
+class Handshake(msgspec.Struct, frozen=True, rename="camel"):
+    """What a server says of itself when a session begins."""
+
     protocol_version: str
+    capabilities: msgspec.Raw = msgspec.Raw(b"{}")
+    instructions: str = ""
 
 
 class _Initialized(msgspec.Struct, frozen=True):
-    result: _Handshake | None = None
+    result: Handshake | None = None
 
 
 _initialized = msgspec.json.Decoder(_Initialized)
@@ -40,8 +44,8 @@ def initialize_body(request_id: int, capabilities: bytes) -> bytes:
     return jsonrpc.request(request_id, "initialize", msgspec.json.encode(params))
 
 
-def version_of(answer: bytes, upstream: str) -> str:
-    """The revision that an answer to ``initialize`` settles on; raises UpstreamMisbehaved."""
+def handshake_of(answer: bytes, upstream: str) -> Handshake:
+    """The result of ``initialize``; raises UpstreamMisbehaved for one whose version is no header."""
     try:
         result = _initialized.decode(answer).result
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -50,7 +54,7 @@ def version_of(answer: bytes, upstream: str) -> str:
         raise UpstreamMisbehaved(f"upstream {upstream} refused to initialize")
     if not _VISIBLE.fullmatch(result.protocol_version):
         raise UpstreamMisbehaved(f"upstream {upstream} answered initialize with a version that is none")
-    return result.protocol_version
+    return result
 
 
 def session_headers(session: UpstreamSession) -> dict[str, str]:
@@ -134,7 +138,7 @@ class HttpSessions:
             answer = await Incoming(way, response, deadlines).response_to(request_id)
         finally:
             response.close()
-        session = UpstreamSession(session_id, version_of(answer, way.name))
+        session = UpstreamSession(session_id, handshake_of(answer, way.name).protocol_version)
         noted = await way.send(
             "POST", session_headers(session) | dict(credential), INITIALIZED, within=deadlines.remaining()
         )

@@ -10,11 +10,13 @@ import msgspec
 
 from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import Upstream
+from interlock_common.messages.gateway import DESCRIBE, Description
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved
 from interlock_gateway.upstreams.connections import UpstreamBusy, Way, Ways
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.http_listening import ListenUnsupported
+from interlock_gateway.upstreams.http_sessions import Handshake
 from interlock_gateway.upstreams.incoming import messages_of
 from interlock_gateway.upstreams.sse_inbox import Inbox
 from interlock_gateway.upstreams.sse_stream import Pending, SseStream, StreamLost
@@ -31,7 +33,7 @@ class SseTransport:
     """The way to upstreams of the kind ``sse``.
 
     Streams belong to this edge: another one that serves the same client opens its own. Those that nobody used for
-    ``unused_seconds`` are closed.
+    ``unused_seconds`` are closed. ``interlock/describe`` is answered from the handshake.
     """
 
     def __init__(self, ways: Ways, credentials: Credentials, *, unused_seconds: float = _UNUSED_SECONDS) -> None:
@@ -191,6 +193,10 @@ class SseExchange:
         )
         self._stream = stream
         self._pending = stream.pending[self._id] = Pending(self._way, request.params)
+        if request.method == DESCRIBE and stream.handshake is not None:
+            self._pending.inbox.put(jsonrpc.answer(self._id, _description(stream.handshake)))
+            self._pending.inbox.end()
+            return
         body = jsonrpc.request(self._id, request.method, request.params)
         await stream.post(body, within=self._pending.deadlines.remaining())
         self._way.breaker.answering()
@@ -219,6 +225,12 @@ class SseExchange:
             await stream.post(body, within=_CANCEL_SECONDS)
         except UpstreamFailed:
             return
+
+
+def _description(handshake: Handshake) -> bytes:
+    return msgspec.json.encode(
+        Description("legacy", handshake.protocol_version, handshake.capabilities, handshake.instructions)
+    )
 
 
 async def _all_of(inbox: Inbox) -> AsyncGenerator[bytes]:

@@ -22,7 +22,7 @@ from interlock_gateway.jsonrpc import ErrorObject
 from interlock_gateway.upstreams.connections import UpstreamSilent, Way
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.events import EventParser
-from interlock_gateway.upstreams.http_sessions import INITIALIZED, initialize_body, version_of
+from interlock_gateway.upstreams.http_sessions import INITIALIZED, Handshake, handshake_of, initialize_body
 from interlock_gateway.upstreams.incoming import OK, Deadlines, Head, Incoming, messages_of, refusal
 from interlock_gateway.upstreams.sse_inbox import Inbox
 
@@ -83,6 +83,7 @@ class SseStream:
     ) -> None:
         self.pending: dict[int, Pending] = {}
         self.listeners: set[Inbox] = set()
+        self.handshake: Handshake | None = None
         self.used_at = asyncio.get_running_loop().time()
         self._way = way
         self._upstream = upstream
@@ -151,7 +152,7 @@ class SseStream:
         try:
             request_id = next(self._ids)
             answer = await self._ask(request_id, initialize_body(request_id, self._capabilities))
-            version_of(answer, self._way.name)
+            self.handshake = handshake_of(answer, self._way.name)
             await self.post(INITIALIZED, within=self._way.idle_timeout)
         except BaseException:
             self._reading.cancel()

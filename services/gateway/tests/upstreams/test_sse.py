@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from interlock_common.messages.gateway import DESCRIBE
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.testing import RESULT, result_of
@@ -106,6 +107,14 @@ async def test_requests_of_one_key_share_a_stream_and_each_gets_its_own_answer(
 async def test_a_handshake_tells_what_the_client_can_do(sse: SseTransport, server: SseServer, serve: Any) -> None:
     await all_of(sse, asking(await serve(server), capabilities=b'{"roots":{}}'))
     assert server.heard("initialize")[0]["params"]["capabilities"] == {"roots": {}}
+
+
+async def test_what_an_upstream_is_was_said_in_its_handshake(sse: SseTransport, server: SseServer, serve: Any) -> None:
+    plain = asking(await serve(server))
+    question = UpstreamRequest(plain.upstream, DESCRIBE, "", b"{}", "ada", "ada")
+    (answer,) = await all_of(sse, question)
+    assert json.loads(answer)["result"] == {"era": "legacy", "protocolVersion": "2024-11-05", "capabilities": {}}
+    assert not server.heard(DESCRIBE)
 
 
 @pytest.mark.parametrize(
