@@ -11,7 +11,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import Era
 from interlock_gateway.upstreams import definitions
 from interlock_gateway.upstreams.discovery import Discovered, discover
