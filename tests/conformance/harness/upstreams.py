@@ -9,6 +9,7 @@ from pathlib import Path
 
 from everything.eras import Era
 from harness.errors import Unusable
+from interlock_common.lifeline import die_with_parent
 
 _SERVER = Path(__file__).parents[1] / "everything_server.py"
 _START_SECONDS = 30.0
@@ -25,6 +26,7 @@ async def everything_server(era: Era, log: Path, *more: str) -> AsyncGenerator[s
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            preexec_fn=die_with_parent,  # one system call through a function that is bound already
         )
         try:
             yield await _url(process, log)
