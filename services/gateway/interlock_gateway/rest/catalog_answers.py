@@ -205,7 +205,7 @@ def gateway(upstream: Upstream, offering: Upstream | None, kept: Kept | None) ->
         reachable=upstream.reachable, problem=upstream.problem, instructions=upstream.instructions,
         capabilities=upstream.capabilities, tool_count=len(counted.tools),
         resource_count=len(counted.resources) + len(counted.templates), prompt_count=len(counted.prompts),
-        configuration=None if kept is None else _configuration(upstream, kept),
+        configuration=None if kept is None else _configuration(counted, kept),
     )  # fmt: skip
 
 
