@@ -37,7 +37,12 @@ def application(era: Era, pages: int = 0) -> ASGIApp:
 async def serve(app: ASGIApp, port: int) -> None:
     """Listen until a signal comes; port 0 takes any that is free."""
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=_DRAIN_SECONDS, ws="none", access_log=False
+        app,
+        http="h11",  # httptools leaves the white space around a header's value (RFC 9110, section 5.5)
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     with socket.create_server((HOST, port), backlog=256) as listening:
         sys.stdout.write(f"http://{HOST}:{listening.getsockname()[1]}/mcp\n")

@@ -100,7 +100,7 @@ async def run_cell(suite: Suite, cell: Cell, at: Stage, only: Sequence[str]) -> 
         async with room:
             return await check(scenario, revision, url, token)
 
-    chosen = [(revision, name) for revision, name in cell.required(suite) if not only or name in only]
+    chosen = [(revision, name) for revision, name in cell.named(suite) if not only or name in only]
     return await asyncio.gather(*(one(revision, name) for revision, name in chosen))
 
 
@@ -111,7 +111,7 @@ async def run(options: argparse.Namespace, console: Console, folder: Path) -> bo
     known = cells(options.replicas)
     wanted = [cell for cell in known if not options.cell or cell.name in options.cell]
     _demand_known("cell", options.cell, {cell.name for cell in known})
-    _demand_known("scenario", options.scenario, {name for cell in wanted for _, name in cell.required(suite)})
+    _demand_known("scenario", options.scenario, {name for cell in wanted for _, name in cell.named(suite)})
     began = SYSTEM_CLOCK.monotonic()
     console.print("starting the upstreams and the gateway …", style="dim")
     results: dict[str, list[Outcome]] = {}

@@ -55,11 +55,12 @@ class Cell:
         """What the suite speaks in this cell."""
         return REVISIONS[self.client]
 
-    def required(self, suite: Suite) -> list[tuple[str, str]]:
-        """Revisions and scenarios, in the suite's order."""
+    def named(self, suite: Suite) -> list[tuple[str, str]]:
+        """Revisions and scenarios that can be asked for by name; also those that the suite does not count."""
         if self.way is Way.CLIENT:
             return list(CLIENT_SCENARIOS)
-        return [(self.revision, scenario) for scenario in suite.required(self.revision)]
+        scenarios = [*suite.required(self.revision), *suite.unscored(self.revision)]
+        return [(self.revision, scenario) for scenario in scenarios]
 
 
 def cells(replicas: int) -> list[Cell]:

@@ -69,10 +69,18 @@ class Suite:
 
     root: Path
 
-    def required(self, revision: str, leg: str = "server") -> list[str]:
-        """The scenarios that a revision requires of a server or a client, in the suite's order."""
+    def required(self, revision: str) -> list[str]:
+        """The scenarios that a revision requires of a server, in the suite's order."""
+        return [str(name) for name in self._requirements(revision)["server"]]
+
+    def unscored(self, revision: str) -> list[str]:
+        """Those it runs without counting them, but for extensions: newer than the revision, or not settled."""
+        listed = self._requirements(revision)["not_scored"]
+        return [str(each["scenario"]) for each in listed if each["leg"] == "server" and each["reason"] != "extension"]
+
+    def _requirements(self, revision: str) -> dict[str, Any]:
         path = self.root / _PACKAGE / "requirements" / f"{revision}.yaml"
-        return [str(name) for name in yaml.safe_load(path.read_text(encoding="utf-8"))[leg]]
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
 
     async def check_revision(self, revision: str, url: str, token: str) -> list[Outcome]:
         """Run all that a revision requires against the server at ``url``, in one go, as its authors mean it."""
