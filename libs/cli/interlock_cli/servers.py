@@ -46,7 +46,8 @@ def show(client: Client, *, name: Name, as_json: AsJson = False) -> None:
     """Show a virtual server and what it offers, under its public names."""
     found = lookup.server_named(client, name)
     path = f"/servers/{found['id']}"
-    offered = {kind: client.get(f"{path}/{kind}", list[dict[str, Any]]) for kind in ("tools", "resources", "prompts")}
+    kinds = ("tools", "resources", "prompts")
+    offered = {kind: client.pages(f"{path}/{kind}", dict[str, Any], limit=1000) for kind in kinds}
     if as_json:
         print_json(found | {"offers": offered})
         return

@@ -14,7 +14,6 @@ from interlock_common.messages.catalog import (
     VirtualServer,
     Visibility,
 )
-from interlock_gateway.offers import Route
 from interlock_gateway.rest.seen import Offered
 from interlock_gateway.uris import public_uri
 
@@ -232,10 +231,6 @@ def server(virtual: VirtualServer) -> Server:
         aliases=virtual.aliases, instructions=virtual.instructions, resource=virtual.resource,
         api_key_only=virtual.api_key_only, path=f"/servers/{virtual.id}/mcp",
     )  # fmt: skip
-
-
-def offered(route: Route) -> Offered:
-    return Offered(route.upstream, route.kind, route.definition)
 
 
 def tool(found: Offered, name: str | None = None) -> ToolAnswer:

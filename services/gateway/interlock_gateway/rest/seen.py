@@ -106,15 +106,29 @@ class Seen:
                     return each
         raise NotFound("there is no such thing", id=identifier)
 
-    def offered_by(self, server_id: str, kind: DefinitionKind) -> list[Route]:
-        """What a virtual server offers of a kind, under its public names; raises NotFound."""
+    def offered_by(
+        self, server_id: str, kinds: Iterable[DefinitionKind], cursor: str | None, limit: int
+    ) -> tuple[list[Route], str | None]:
+        """A page of what a virtual server offers, under its public names, and the cursor of the one after it.
+
+        Raises NotFound.
+        """
         server = self._items.get(server_key(server_id))
         if not isinstance(server, VirtualServer) or not may_see(self._actor, server):
             raise NotFound("no such virtual server", id=server_id)
         items = (self._items.get(upstream_key(upstream_id)) for upstream_id in referred(server))
         offer = Offer(server, (item for item in items if isinstance(item, Upstream)))
-        routes = offer.routes[kind].values()
-        return [route for route in routes if route.usable and may_see(self._actor, route.upstream)]
+        after = paging.decode(cursor, 3)
+        found = [
+            (offered(route).place, route)
+            for kind in kinds
+            for route in offer.routes[kind].values()
+            if route.usable and may_see(self._actor, route.upstream)
+            and (after is None or offered(route).place > after)
+        ]  # fmt: skip
+        found.sort(key=lambda each: each[0])
+        page = [route for _, route in found[:limit]]
+        return page, paging.encode(*found[limit - 1][0]) if len(found) > limit else None
 
     def without_hidden(self, server: VirtualServer) -> VirtualServer:
         """A server as the actor may know it: without references to gateways that the actor does not see."""
@@ -135,6 +149,11 @@ class Seen:
     def may_configure(self, item: CatalogItem) -> bool:
         """Whether it is the actor's to change."""
         return self._actor.is_admin or (item.owner == self._actor.principal and may_see(self._actor, item))
+
+
+def offered(route: Route) -> Offered:
+    """What is behind a public name."""
+    return Offered(route.upstream, route.kind, route.definition)
 
 
 def _things(upstream: Upstream, kinds: Iterable[DefinitionKind]) -> Iterator[Offered]:

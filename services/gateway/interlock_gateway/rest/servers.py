@@ -8,11 +8,11 @@ from interlock_common.messages.common import ById, Empty, Page
 from interlock_gateway.rest import catalog_answers
 from interlock_gateway.rest.answers import Status, answer
 from interlock_gateway.rest.bodies_of_catalog import ServerBody
-from interlock_gateway.rest.catalog_answers import PromptAnswer, ResourceAnswer, Server, ToolAnswer, offered, server
+from interlock_gateway.rest.catalog_answers import PromptAnswer, ResourceAnswer, Server, ToolAnswer, server
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
-from interlock_gateway.rest.paging import Cursor, Limit, next_page
-from interlock_gateway.rest.seen import Seen
+from interlock_gateway.rest.paging import Cursor, Limit, LongLimit, next_page
+from interlock_gateway.rest.seen import Seen, offered
 
 router = APIRouter(prefix="/servers", tags=["servers"])
 
@@ -53,21 +53,29 @@ async def delete(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
 
 
 @router.get("/{server_id}/tools", responses=says(ToolAnswer, many=True), summary="List the tools it offers")
-async def tools(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
+async def tools(
+    request: Request, server_id: str, actor: CurrentActor, deps: Deps, cursor: Cursor = None, limit: LongLimit = 100
+) -> Response:
     """Under the names it gives them; what is quarantined is not offered."""
-    found = Seen(actor, deps.catalog).offered_by(server_id, "tool")
-    return answer([catalog_answers.tool(offered(route), route.public_name) for route in found])
+    found, following = Seen(actor, deps.catalog).offered_by(server_id, ("tool",), cursor, limit)
+    shown = [catalog_answers.tool(offered(route), route.public_name) for route in found]
+    return answer(shown, headers=next_page(request, following))
 
 
 @router.get("/{server_id}/resources", responses=says(ResourceAnswer, many=True), summary="List the resources it offers")
-async def resources(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
-    """Resources, then resource templates, by the URIs it gives them."""
-    seen = Seen(actor, deps.catalog)
-    found = [*seen.offered_by(server_id, "resource"), *seen.offered_by(server_id, "template")]
-    return answer([catalog_answers.resource(offered(route), route.public_name) for route in found])
+async def resources(
+    request: Request, server_id: str, actor: CurrentActor, deps: Deps, cursor: Cursor = None, limit: LongLimit = 100
+) -> Response:
+    """Resources and resource templates, by the URIs it gives them."""
+    found, following = Seen(actor, deps.catalog).offered_by(server_id, ("resource", "template"), cursor, limit)
+    shown = [catalog_answers.resource(offered(route), route.public_name) for route in found]
+    return answer(shown, headers=next_page(request, following))
 
 
 @router.get("/{server_id}/prompts", responses=says(PromptAnswer, many=True), summary="List the prompts it offers")
-async def prompts(server_id: str, actor: CurrentActor, deps: Deps) -> Response:
-    found = Seen(actor, deps.catalog).offered_by(server_id, "prompt")
-    return answer([catalog_answers.prompt(offered(route), route.public_name) for route in found])
+async def prompts(
+    request: Request, server_id: str, actor: CurrentActor, deps: Deps, cursor: Cursor = None, limit: LongLimit = 100
+) -> Response:
+    found, following = Seen(actor, deps.catalog).offered_by(server_id, ("prompt",), cursor, limit)
+    shown = [catalog_answers.prompt(offered(route), route.public_name) for route in found]
+    return answer(shown, headers=next_page(request, following))

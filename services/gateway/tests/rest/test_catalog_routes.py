@@ -286,6 +286,21 @@ async def test_a_virtual_server_lists_what_it_offers_under_its_own_names(
     assert (await client.get("/servers/none/tools")).status_code == 404
 
 
+async def test_what_a_virtual_server_offers_comes_in_pages(client: httpx2.AsyncClient, world: FakeWorld) -> None:
+    desk = catalog.VirtualServer("desk", "Desk", "ada@example.com", upstreams=("u1", "u2"), prefix="collision")
+    world.catalog.items = {
+        "server.desk": desk, "upstream.u1": tools_of(NOTES, "y", "x"), "upstream.u2": tools_of(OTHER, "x", "z"),
+    }  # fmt: skip
+    found: list[str] = []
+    path: str | None = "/servers/desk/tools?limit=1"
+    while path is not None:
+        answer = await client.get(path)
+        found += [tool["name"] for tool in answer.json()]
+        link = answer.headers.get("link")
+        path = None if link is None else link[1 : link.index(">")]
+    assert found == ["notes-x", "y", "other-x", "z"]
+
+
 async def test_a_virtual_server_one_may_not_see_offers_nothing(client: httpx2.AsyncClient, world: FakeWorld) -> None:
     private = catalog.VirtualServer("desk", "Desk", "bob@example.com", upstreams=("u1",), visibility="private")
     world.catalog.items = {"server.desk": private, "upstream.u1": NOTES}
