@@ -6,8 +6,8 @@ from yarl import URL
 
 from interlock_common.errors import ConfigurationError
 from interlock_gateway.testing import result_of
+from interlock_gateway.testing_upstreams import all_of, http_over, request_to, ways_within
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
-from interlock_gateway.upstreams.testing import all_of, http_over, request_to, ways_within
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,7 @@ from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.upstreams.breaker import UpstreamResting
-from interlock_gateway.upstreams.connections import UpstreamBusy
-from interlock_gateway.upstreams.http import HttpTransport
-from interlock_gateway.upstreams.testing import (
+from interlock_gateway.testing_upstreams import (
     LEGACY,
     PROGRESS,
     LegacyServer,
@@ -25,6 +22,9 @@ from interlock_gateway.upstreams.testing import (
     request_to,
     ways_within,
 )
+from interlock_gateway.upstreams.breaker import UpstreamResting
+from interlock_gateway.upstreams.connections import UpstreamBusy
+from interlock_gateway.upstreams.http import HttpTransport
 
 MIB = 1024 * 1024
 

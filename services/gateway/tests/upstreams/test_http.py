@@ -7,9 +7,7 @@ from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
-from interlock_gateway.upstreams.http import HttpTransport
-from interlock_gateway.upstreams.testing import (
+from interlock_gateway.testing_upstreams import (
     PROGRESS,
     all_of,
     begin_stream,
@@ -18,6 +16,8 @@ from interlock_gateway.upstreams.testing import (
     request_to,
     ways_within,
 )
+from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
+from interlock_gateway.upstreams.http import HttpTransport
 
 
 def says(body: bytes = b"", *, status: int = 200, content_type: str = "application/json", **headers: str) -> Any:

@@ -7,9 +7,7 @@ from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved
 from interlock_gateway.testing import result_of
-from interlock_gateway.upstreams.http import HttpTransport
-from interlock_gateway.upstreams.http_listening import ListenUnsupported
-from interlock_gateway.upstreams.testing import (
+from interlock_gateway.testing_upstreams import (
     LEGACY,
     LegacyServer,
     begin_stream,
@@ -18,6 +16,8 @@ from interlock_gateway.upstreams.testing import (
     request_to,
     ways_within,
 )
+from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.http_listening import ListenUnsupported
 
 CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 NO = b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32601,"message":"no"}}'

@@ -6,8 +6,7 @@ import pytest
 from aiohttp import web
 
 from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.upstreams.connections import UpstreamSilent
-from interlock_gateway.upstreams.testing import (
+from interlock_gateway.testing_upstreams import (
     LEGACY,
     PROGRESS,
     LegacyServer,
@@ -18,6 +17,7 @@ from interlock_gateway.upstreams.testing import (
     request_to,
     ways_within,
 )
+from interlock_gateway.upstreams.connections import UpstreamSilent
 
 
 async def test_silence_is_bounded(serve: Any) -> None:
