@@ -152,7 +152,9 @@ def _bare(kind: DefinitionKind, definition: dict[str, _Json]) -> dict[str, _Json
     for name, strip in _STRIPPED.items():
         if name in bare:
             bare[name] = strip(bare[name])
-    return {name: value for name, value in bare.items() if value != {}}
+    if not bare.get("annotations", True):
+        del bare["annotations"]
+    return bare
 
 
 def _without_measures(kind: DefinitionKind, definition: dict[str, _Json]) -> dict[str, _Json]:

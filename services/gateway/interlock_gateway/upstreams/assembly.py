@@ -1,4 +1,4 @@
-"""Every way to upstreams that an edge has, put together."""
+"""Every way to upstreams that an edge or the catalog has, put together."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ class Transports:
         self._endpoints = TokenEndpoints(policy)
         self.exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
         secrets = SealedSecrets(sealer)
-        credentials = Credentials({
+        credentials = self.credentials = Credentials({
             "header": HeaderProvider(secrets),
             "basic": BasicProvider(secrets),
             "client_credentials": ClientCredentials(secrets, self._endpoints, clock),

@@ -3,19 +3,31 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from fastapi import Request
+from nats.aio.msg import Msg
 
 from interlock_common import kv
 from interlock_common.bus import Bus
+from interlock_common.messages import subjects
 from interlock_common.messages.auth import SigningKey
-from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer, upstream_key
-from interlock_common.messages.common import Actor
+from interlock_common.messages.catalog import (
+    AcceptDefinition,
+    CatalogItem,
+    CreateUpstream,
+    Upstream,
+    VirtualServer,
+    upstream_key,
+)
+from interlock_common.messages.common import Actor, Empty
 from interlock_common.messages.resources import AUDIT, CATALOG, EVENTS
 from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import TRUST_DOMAIN, EmbeddedBus, free_port
@@ -26,6 +38,7 @@ from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.rest.testing import FakeView
 
 START_SECONDS = 60.0
+TOOLS_CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 
 
 @asynccontextmanager
@@ -159,6 +172,63 @@ async def test_private_addresses_are_refused_by_default(embedded_bus: EmbeddedBu
     async with catalog_process(embedded_bus), rest(edge, mirror) as client:
         answer = await client.post("/gateways", json={"name": "Notes", "url": notes})
     assert (answer.status_code, answer.json()["type"]) == (502, "urn:interlock:error:upstream_address_forbidden")
+
+
+class Workers:
+    """Processes that answer on the bus and know nothing but their lists; all have the same tool."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.schema: dict[str, Any] = {}
+
+    async def answer(self, message: Msg) -> None:
+        request = msgspec.json.decode(message.data)
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
+        if request["method"] == "tools/list":
+            answer["result"] = {"tools": [{"name": "greet", "inputSchema": self.schema}]}
+        else:
+            answer["error"] = {"code": -32601, "message": "no such method"}
+        await self.bus.nc.publish(message.reply, msgspec.json.encode(answer))
+
+
+async def until_quarantined(mirror: Mirror[CatalogItem], upstream_id: str) -> Upstream:
+    changed = asyncio.Event()
+    mirror.on_change(lambda _key, _item: changed.set())
+    async with asyncio.timeout(10):
+        while True:
+            item = mirror.get(upstream_key(upstream_id))
+            if isinstance(item, Upstream) and item.tools[0].standing == "quarantined":
+                return item
+            changed.clear()
+            await changed.wait()
+
+
+async def test_drift_of_a_worker_is_in_force_everywhere_within_100_ms(embedded_bus: EmbeddedBus, edge: Bus) -> None:
+    mirror: Mirror[CatalogItem] = Mirror(edge, CATALOG, Upstream | VirtualServer)  # pyright: ignore[reportArgumentType]
+    workers = Workers(embedded_bus.bus("worker"))
+    await workers.bus.start()
+    await workers.bus.nc.subscribe("mcp.worker.*", cb=workers.answer)  # pyright: ignore[reportUnknownMemberType]
+    async with catalog_process(embedded_bus):
+        await mirror.start()
+        await mirror.wait_complete()
+        made: list[Upstream] = []
+        for number in range(5):
+            request = CreateUpstream(ADMIN, f"Greeter {number}", f"worker://greeter{number}", transport="worker")
+            made.append(await edge.request(subjects.CATALOG_UPSTREAM_CREATE, request, Upstream, timeout=20))
+        assert [(each.tools[0].name, each.reachable) for each in made] == [("greet", True)] * 5
+        workers.schema["properties"] = {"cc": {}}
+        took: list[float] = []
+        for upstream in made:
+            began = time.monotonic()
+            await workers.bus.nc.publish(subjects.changed(upstream.id), TOOLS_CHANGED)
+            shown = await until_quarantined(mirror, upstream.id)
+            took.append(time.monotonic() - began)
+            assert shown.tools[0].reason == "widened: parameter cc of inputSchema is new"
+            accept = AcceptDefinition(ADMIN, upstream.id, "tool", "greet", shown.tools[0].digest)
+            await edge.request(subjects.CATALOG_DEFINITION_ACCEPT, accept, Empty)
+    assert sorted(took)[2] < 0.1, took
+    await mirror.stop()
+    await workers.bus.stop()
 
 
 @pytest.mark.parametrize(("arguments", "settings"), [(("serve",), {}), ((), {"REFRESH_INTERVAL": "0"})])

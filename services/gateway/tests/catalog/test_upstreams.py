@@ -97,7 +97,7 @@ async def test_creating_needs_the_permission(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("visibility", "team", "seen_by"),
     [
-        ("public", None, {"admin", "owner", "teammate", "stranger"}),
+        ("public", None, {"admin", "owner", "teammate", "stranger", "owner without teams"}),
         ("team", "red", {"admin", "owner", "teammate"}),
         ("private", None, {"admin", "owner"}),
     ],
@@ -108,6 +108,7 @@ async def test_who_sees_an_upstream(parts: Parts, visibility: Visibility, team: 
         "owner": MAKER,
         "teammate": Actor("mate@example.com", teams=("green", "red")),
         "stranger": STRANGER,
+        "owner without teams": Actor(MAKER.principal),
     }
     upstream = await parts.upstreams.create(registration(visibility=visibility, team=team))
     listed = {n for n, a in actors.items() if (await parts.upstreams.list(Page(a))).upstreams}
