@@ -19,7 +19,9 @@ PAGE = 1_000
 _AT_A_TIME = 16
 _LISTS = 200
 _CHANGES = 200
-_META: dict[str, Any] = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+_META: dict[str, Any] = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+}  # fmt: skip
 
 type FindEdge = Callable[[], int]
 
