@@ -6,7 +6,7 @@ from typing import cast
 import msgspec
 import structlog
 from nats.js.api import Header, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, NoKeysError, NotFoundError
 
 from interlock_common.bus import Bus
 from interlock_common.errors import Conflict, NotFound
@@ -63,6 +63,15 @@ async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
     except (KeyNotFoundError, NotFoundError):
         return None
     return None if not entry.value else msgspec.json.decode(entry.value, type=kind)
+
+
+async def keys(bus: Bus, bucket: Bucket, pattern: str) -> list[str]:
+    """The keys that fit a pattern (``*`` for one token), read from the bus itself."""
+    held = await bus.js.key_value(bucket.name)
+    try:
+        return await held.keys(filters=[pattern])  # pyright: ignore[reportUnknownMemberType] - untyped **kwargs
+    except NoKeysError:
+        return []
 
 
 async def create(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> bool:

@@ -43,10 +43,10 @@ from interlock_gateway.reverse import Tunnels
 from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
 from interlock_gateway.reverse_endpoint import TunnelEndpoint
 from interlock_gateway.routing import Catalog
+from interlock_gateway.rpc_endpoint import RpcEndpoint
 from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
-from interlock_gateway.session_traffic import SessionTraffic
+from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import Sessions
-from interlock_gateway.streams import TOOLS_CHANGED, Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
@@ -55,6 +55,7 @@ from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
 from interlock_gateway.upstreams.dispatch import Upstreams
 from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.ws_endpoint import WsDependencies, WsEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,6 @@ class Edge:
         )
         self._serving: asyncio.Task[None] | None = None
         self._live = LiveWork()
-        self._streams = Streams()
         self._catalog = Catalog()
         self._sealer = Sealer(_secret(settings.auth_encryption_secret))
         self._subscribed = BusSubscriptions(service.bus)
@@ -126,7 +126,11 @@ class Edge:
         self._notices = Notices(service.bus, self._subscribed)
         self._changes = Changes(self._catalog, self._listeners, self._notices.say)
         self._follow()
-        self._server = make_server(Router(self._mcp_endpoint(), create_rest_app(self._rest_dependencies()), self._sockets()))
+        rest = create_rest_app(self._rest_dependencies())
+        mcp = self._mcp_endpoint()
+        rpc = RpcEndpoint(self._front, mcp.methods)
+        self._ws = self._ws_endpoint(mcp)
+        self._server = make_server(Router(mcp, rpc, self._ws, rest, self._sockets()))
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)
@@ -155,16 +159,19 @@ class Edge:
         await self._tunnels.start()
         await self._resuming.start()
         await self._notices.start(self._changes.notified)
+        await self._traffic.start()
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
     async def _finish(self) -> None:
         """Take no new requests, and let those that run come to their end."""
-        self._streams.close()
+        self._traffic.close()
         self._subscriptions.close()
+        await self._tunnels.stop()
+        await self._ws.close()
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
-        await self._tunnels.stop()
+        await self._traffic.stop()
         await self._resuming.stop()
         await self._answering.stop()
         await self._listeners.stop()
@@ -175,7 +182,6 @@ class Edge:
     def _follow(self) -> None:
         mirrors = self._mirrors
         mirrors.catalog.on_change(self._changes.take)
-        mirrors.catalog.on_change(lambda _key, _item: self._streams.broadcast(TOOLS_CHANGED))
         mirrors.revocations.on_change(self._revoked)
 
     def _revoked(self, _key: str, revocation: Revocation | None) -> None:
@@ -191,6 +197,8 @@ class Edge:
             lambda: self._mirrors.revocations.revision,
         )
         sessions = Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime)
+        self._traffic = SessionTraffic(self._surroundings(sessions))
+        self._mirrors.sessions.on_change(self._traffic.session_changed)
         tool_calls = ToolCalls(
             catalog=self._catalog,
             recorder=recorder,
@@ -212,7 +220,30 @@ class Edge:
                 tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods()
             ),
             sessions=sessions,
-            traffic=SessionTraffic(sessions, self._streams),
+            traffic=self._traffic,
+        )
+
+    def _ws_endpoint(self, mcp: McpEndpoint) -> WsEndpoint:
+        parts = WsDependencies(
+            self._catalog, mcp.methods, mcp.sessions, self._changes, self._front.recorder, self._service.clock,
+            self._settings.max_body_bytes, self._settings.client_answer_timeout,
+        )  # fmt: skip
+        return WsEndpoint(
+            parts, self._authenticator, self._live, origins=self._front.origins, public_url=self._front.public_url
+        )
+
+    def _surroundings(self, sessions: Sessions) -> Surroundings:
+        service = self._service
+        return Surroundings(
+            bus=service.bus,
+            subscriptions=self._subscribed,
+            sessions=sessions,
+            changes=self._changes,
+            ways=self._upstreams,
+            upstreams=self._catalog.upstreams,
+            revision=lambda: self._mirrors.catalog.revision,
+            clock=service.clock,
+            answer_timeout=self._settings.client_answer_timeout,
         )
 
     def _sockets(self) -> dict[str, TunnelEndpoint]:

@@ -35,8 +35,12 @@ class HttpFront:
 
     async def serve(self, request: McpRequest, work: Work) -> None:
         """Authenticate, do the ``work``, and refuse in the words of JSON-RPC whatever goes wrong."""
+        await self.guarded(request, lambda: self._admit(request, work))
+
+    async def guarded(self, request: McpRequest, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of the work; whatever goes wrong becomes the answer."""
         try:
-            await self._admit(request, work)
+            await work()
         except RpcError as error:
             await self.refuse(request, error)
         except InterlockError as error:
@@ -61,6 +65,8 @@ class HttpFront:
     async def refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
         """Record the refusal, and say it where something can still be said."""
         reply = request.reply
+        if reply.finished:  # another part of the work has said it
+            return
         if not reply.record_id:  # with an intent, its outcome says how it ended
             self.recorder.refusal(
                 cause.code if cause else error.error.message,
@@ -79,7 +85,8 @@ class HttpFront:
     async def _end(self, request: McpRequest) -> None:
         """The token was revoked meanwhile: say so where that is still possible, and close."""
         if request.reply.streaming and request.scope["method"] == "GET":
-            await request.reply.end_stream()
+            if not request.reply.finished:
+                await request.reply.end_stream()
         else:
             cause = TokenRevoked("the token has been revoked")
             await self.refuse(request, as_rpc(cause), cause)

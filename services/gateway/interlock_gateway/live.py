@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
 
@@ -37,6 +37,11 @@ class LiveWork:
             tasks.discard(task)
             if not tasks:
                 self._tasks.pop(token_id, None)
+
+    async def watched(self, token_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` on behalf of the token."""
+        with self.on_behalf_of(token_id):
+            await work()
 
     @contextmanager
     def _ending(self, task: asyncio.Task[object]) -> Generator[None]:

@@ -11,7 +11,6 @@ from opentelemetry import context as otel_context
 from interlock_common import telemetry
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
-from interlock_gateway.client import Client
 from interlock_gateway.handshake import initialize_result, read_initialize
 from interlock_gateway.http_front import HttpFront
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
@@ -82,7 +81,8 @@ class McpEndpoint:
         named = request.target if operation is not None and operation.in_header else None
         check_modern(request.headers, meta, request.method, named)
         async with while_connected(request.receive):
-            await self.methods.serve(_incoming(request, caller, params, meta), request.reply)
+            with self.traffic.pulse.beating(request.reply):
+                await self.methods.serve(_incoming(request, caller, params, meta), request.reply)
 
     async def _legacy(
         self, request: McpRequest, caller: Caller, envelope: Envelope, params: Params, meta: Params
@@ -91,10 +91,15 @@ class McpEndpoint:
             await self._initialize(request, caller, envelope)
             return
         session = await self._session(request, caller)
-        client: Client = self.traffic.client(session, request)
-        await self.traffic.run(session, request, self.methods.serve(
-            _incoming(request, caller, params, meta, session), client
-        ))  # fmt: skip
+        incoming = _incoming(request, caller, params, meta, session)
+        client = self.traffic.reply(session, request)
+
+        async def work() -> None:
+            await self.methods.serve(incoming, client)
+
+        # In a task of its own, as it goes on when the connection is gone; a revocation must find it then too.
+        live = self.front.live
+        await self.traffic.run(client, lambda: self.front.guarded(request, lambda: live.watched(caller.token_id, work)))
 
     async def _initialize(self, request: McpRequest, caller: Caller, envelope: Envelope) -> None:
         offer = offer_for(self.catalog, caller, request.server_id)

@@ -1,5 +1,6 @@
 """One HTTP answer of the MCP endpoint over ASGI: a JSON body, or a stream of events."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -18,20 +19,33 @@ RECORD_HEADER = b"interlock-audit"
 
 
 class Reply:
-    """Sends at most one answer; ``record_id`` tells the caller which audit record the call has."""
+    """Sends at most one answer; ``record_id`` tells the caller which audit record the call has.
 
-    __slots__ = ("_send", "record_id", "size", "started", "streaming")
+    ``quiet`` counts the seconds since something was sent, for whoever keeps the connection alive.
+    """
+
+    __slots__ = ("_send", "finished", "quiet", "record_id", "sending", "size", "started", "streaming")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
         self.streaming = False
+        self.finished = False
         self.size = 0
+        self.quiet = 0.0
         self.record_id = ""
+        self.sending = asyncio.Lock()
+        """Held while something is sent: signs of life come from elsewhere than the answer."""
+
+    @property
+    def channel(self) -> Send:
+        """Where the answer goes, for a reply that takes the place of this one."""
+        return self._send
 
     async def json(self, body: bytes, *, status: int = 200, headers: HeaderPairs = ()) -> None:
         """The whole answer in one body; an empty one has no content type."""
         fixed = (JSON, (b"content-length", str(len(body)).encode())) if body else ((b"content-length", b"0"),)
+        self.finished = True
         await self._start(status, (*fixed, *headers))
         await self._body(body, more=False)
 
@@ -42,9 +56,19 @@ class Reply:
 
     async def event(self, data: bytes) -> None:
         """One server-sent event (WHATWG HTML, section 9.2); opens the stream when it is the first."""
-        if not self.streaming:
-            await self.open_stream()
-        await self._body(b"event: message\ndata: " + data + b"\n\n", more=True)
+        async with self.sending:
+            if not self.streaming:
+                await self.open_stream()
+            await self.write_event(data)
+
+    async def write_event(self, data: bytes, event_id: bytes = b"") -> None:
+        """An event of a stream that is open."""
+        named = b"id: " + event_id + b"\n" if event_id else b""
+        await self._body(named + b"event: message\ndata: " + data + b"\n\n", more=True)
+
+    async def prime(self, event_id: bytes, retry_ms: int) -> None:
+        """The event that gives a client something to resume from before anything was said (MCP 2025-11-25)."""
+        await self._body(b"id: %s\nretry: %d\ndata: \n\n" % (event_id, retry_ms), more=True)
 
     async def notify(self, message: bytes) -> None:
         await self.event(message)
@@ -58,16 +82,27 @@ class Reply:
         """A line that clients ignore, to keep the connection alive."""
         await self._body(b": " + text + b"\n\n", more=True)
 
+    async def keep_alive(self) -> None:
+        """Show that the answer is still being worked on; what has waited so long becomes a stream."""
+        async with self.sending:
+            if self.finished:
+                return
+            if not self.streaming:
+                await self.open_stream()
+            await self.comment(b"keep-alive")
+
     async def end_stream(self) -> None:
+        self.finished = True
         await self._body(b"", more=False)
 
     async def answer(self, message: bytes, *, status: int = 200, headers: HeaderPairs = ()) -> None:
         """The answer to the request: the last event where a stream is open, a JSON body otherwise."""
-        if self.streaming:
-            await self.event(message)
-            await self.end_stream()
-        else:
-            await self.json(message, status=status, headers=headers)
+        async with self.sending:
+            if self.streaming:
+                await self.write_event(message)
+                await self.end_stream()
+            else:
+                await self.json(message, status=status, headers=headers)
 
     async def _start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.started = True
@@ -77,4 +112,5 @@ class Reply:
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         self.size += len(body)
+        self.quiet = 0.0
         await self._send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,22 +1,27 @@
 """Sessions of clients of the handshake era: in a bucket, so that any edge serves any of them."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
-from interlock_common.errors import NotFound, Unavailable
+from interlock_common.errors import InterlockError, NotFound, Unavailable
 from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
 from interlock_gateway.authentication import Caller
 from interlock_gateway.handshake import Initialize
+
+_log = structlog.get_logger()
+_RENEWAL_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class Sessions:
         self._mirror = mirror
         self._clock = clock
         self._lifetime = lifetime
+        self._renewal = min(_RENEWAL_SECONDS, lifetime / 4)
+        self._renew_at: dict[str, float] = {}
+        self._renewing: set[asyncio.Task[None]] = set()
 
     async def open(self, caller: Caller, asked: Initialize, server_id: str | None) -> OpenSession:
         """A new session; its id is 256 bits of randomness in visible ASCII."""
@@ -51,7 +59,30 @@ class Sessions:
     async def update(self, key: str, change: Callable[[Session], Session]) -> None:
         """Change the record of a session, whatever other edges change at the same time."""
         async with self._reached():
-            await kv.update(self._bus, SESSIONS, key, Session, change)
+            await kv.update(self._bus, SESSIONS, key, Session, change, ttl=self._lifetime)
+
+    def touch(self, key: str) -> None:
+        """Let a session that is in use live on: every few minutes, in the background."""
+        now = self._clock.monotonic()
+        renew_at = self._renew_at.setdefault(key, now + self._renewal)
+        if now >= renew_at:
+            self._renew_at[key] = now + self._renewal
+            task = asyncio.create_task(self._renew(key), name="renewal of a session")
+            self._renewing.add(task)
+            task.add_done_callback(self._renewing.discard)
+
+    def forget(self, key: str) -> None:
+        """Keep nothing of a session that ended."""
+        self._renew_at.pop(key, None)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*self._renewing, return_exceptions=True)
+
+    async def _renew(self, key: str) -> None:
+        try:
+            await self.update(key, lambda record: record)
+        except InterlockError as error:
+            _log.warning("a session could not be renewed", reason=error.detail)
 
     async def find(self, session_id: str, caller: Caller, server_id: str | None) -> OpenSession:
         """The session, from memory or, when it was opened elsewhere a moment ago, from the bus.
@@ -65,6 +96,7 @@ class Sessions:
                 record = await kv.get(self._bus, SESSIONS, key, Session)
         if record is None or record.principal != caller.principal or record.server_id != server_id:
             raise NotFound("no such session: it ended, or was never opened here")
+        self.touch(key)
         return OpenSession(session_id, key, record)
 
     async def end(self, session: OpenSession) -> None:

@@ -22,6 +22,7 @@ from interlock_common.messages.catalog import Definition, Upstream, VirtualServe
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
 from interlock_common.sealing import Sealer
+from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
 from interlock_gateway.changes import Changes
 from interlock_gateway.holding import Holding
@@ -38,9 +39,8 @@ from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.routing import Catalog
 from interlock_gateway.rpc_endpoint import RpcEndpoint
-from interlock_gateway.session_traffic import SessionTraffic
+from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import OpenSession, Sessions
-from interlock_gateway.streams import Streams
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
@@ -51,6 +51,7 @@ from interlock_gateway.upstreams.dispatch import Upstreams
 from interlock_gateway.upstreams.eras import Eras
 from interlock_gateway.upstreams.http import HttpTransport
 from interlock_gateway.upstreams.sessions import MemorySessions
+from interlock_gateway.ws_endpoint import WsDependencies, WsEndpoint
 
 ISSUER, AUDIENCE = "test-issuer", "test-audience"
 ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"
@@ -136,6 +137,23 @@ class FakePlugins:
         return msgspec.json.encode(self.verdict)
 
 
+class NoBus:
+    """The bus of an edge that has none."""
+
+    instance = "00000000"
+    connected = False
+
+    def on_connected(self, listener: object) -> None:
+        """There is nothing to connect."""
+
+    @property
+    def js(self) -> object:
+        raise Unavailable("the bus is not connected")
+
+    def lease(self) -> object:
+        raise Unavailable("the bus is not connected")
+
+
 class NoSessions:
     """Sessions of an edge that has none."""
 
@@ -147,6 +165,9 @@ class NoSessions:
 
     async def end(self, *_: object) -> None:
         raise Unavailable("sessions cannot be reached at the moment")
+
+    def touch(self, key: str) -> None:
+        """There is none to live on."""
 
 
 @dataclass
@@ -183,10 +204,12 @@ class EdgeWorld:
     plugins: FakePlugins = field(default_factory=FakePlugins)
     catalog: Catalog = field(default_factory=Catalog)
     page_size: int = 100
+    revision: int = 0
+    """Of the catalog; streams that are resumed look at it."""
     said: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     """Notifications that the edge passed on to the catalog and the other edges."""
     live: LiveWork = field(default_factory=LiveWork)
-    streams: Streams = field(default_factory=Streams)
+    bus: Bus = field(default_factory=lambda: cast("Bus", NoBus()))
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
     ways: Ways = field(
         default_factory=lambda: Ways(
@@ -201,6 +224,11 @@ class EdgeWorld:
         self.listeners = Listeners(self.upstreams, SYSTEM_CLOCK)
         self.changes = Changes(self.catalog, self.listeners, lambda upstream, said: self.said.append((upstream, said)))
         self.subscriptions = Subscriptions(self.catalog, self.changes, self.sessions, SYSTEM_CLOCK)
+        self.traffic = SessionTraffic(Surroundings(
+            bus=self.bus, subscriptions=BusSubscriptions(self.bus), sessions=self.sessions, changes=self.changes,
+            ways=self.upstreams, upstreams=self.catalog.upstreams, revision=lambda: self.revision,
+            clock=SYSTEM_CLOCK, answer_timeout=5.0,
+        ))  # fmt: skip
         self.keys.items[self.signer.kid] = self.signer.published()
         for principal in (
             Principal(
@@ -242,11 +270,17 @@ class EdgeWorld:
 
     def endpoint(self, **changes: Any) -> McpEndpoint:
         """The endpoint of streamable HTTP; ``changes`` are to its front."""
-        traffic = SessionTraffic(self.sessions, self.streams)
-        return McpEndpoint(self.front(**changes), self.catalog, self.methods(), self.sessions, traffic)
+        return McpEndpoint(self.front(**changes), self.catalog, self.methods(), self.sessions, self.traffic)
 
     def rpc(self) -> RpcEndpoint:
         return RpcEndpoint(self.front(), self.methods())
+
+    def ws(self) -> WsEndpoint:
+        parts = WsDependencies(
+            self.catalog, self.methods(), self.sessions, self.changes, self.recorder, SYSTEM_CLOCK, 64 * 1024, 5.0
+        )
+        front = self.front()
+        return WsEndpoint(parts, self.authenticator, self.live, origins=front.origins, public_url=front.public_url)
 
     def register(self, upstream: Upstream) -> None:
         self.changes.take(upstream_key(upstream.id), upstream)
@@ -302,6 +336,24 @@ async def ask(
     answer: Answer | None = None,
 ) -> Answer:
     """One HTTP exchange with the endpoint; the client stays connected until it is answered."""
+    path = f"/servers/{server_id}/mcp" if server_id else "/mcp"
+    return await send(
+        lambda scope, receive, take: endpoint(scope, receive, take, server_id),
+        path, body, headers, token=token, method=method, answer=answer,
+    )  # fmt: skip
+
+
+async def send(
+    app: Callable[[dict[str, Any], Any, Any], Awaitable[None]],
+    path: str,
+    body: bytes | Sequence[bytes] = b"",
+    headers: dict[str, str] | Sequence[tuple[bytes, bytes]] = (),
+    *,
+    token: str | None = None,
+    method: str = "POST",
+    answer: Answer | None = None,
+) -> Answer:
+    """One HTTP exchange with an ASGI application."""
     chunks = [body] if isinstance(body, bytes) else list(body)
     answer = answer or Answer()
     waiting: list[dict[str, Any]] = [
@@ -318,9 +370,8 @@ async def ask(
     )
     if token is not None:
         pairs.append((b"authorization", f"Bearer {token}".encode()))
-    path = f"/servers/{server_id}/mcp" if server_id else "/mcp"
     scope = {"type": "http", "method": method, "path": path, "headers": pairs, "client": ("192.0.2.1", 5)}
-    await endpoint(scope, receive, answer.take, server_id)
+    await app(scope, receive, answer.take)
     return answer
 
 

@@ -193,7 +193,11 @@ async def _pass_request(envelope: jsonrpc.Envelope, client: Client, exchange: Ex
     if envelope.method == "ping":
         await exchange.answer(jsonrpc.answer(upstream_id, b"{}"))
         return
-    response = jsonrpc.parse(await client.ask(envelope.method or "", bytes(envelope.params)))
+    try:
+        response = jsonrpc.parse(await client.ask(envelope.method or "", bytes(envelope.params)))
+    except RpcError as error:  # the client cannot do that, or does not answer: the upstream decides what to make of it
+        await exchange.answer(jsonrpc.failure(upstream_id, error.error))
+        return
     if isinstance(response.error, msgspec.Raw):
         await exchange.answer(jsonrpc.failure(upstream_id, response.error))
     else:

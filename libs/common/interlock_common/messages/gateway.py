@@ -90,7 +90,8 @@ class ConnectorLease(msgspec.Struct, frozen=True):
 class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bucket ``tunnels``, key ``id``: a server that dialled in; it expires unless its edge renews it.
 
-    ``edge`` is the instance that holds it, ``connected_at`` seconds since the epoch.
+    ``edge`` is the instance that holds it, ``connected_at`` seconds since the epoch. ``closing`` says why its edge
+    is to end it.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True):
     edge: str
     connected_at: int
     peer: str = ""
+    closing: str = ""
 
 
 class ClientAnswer(msgspec.Struct, frozen=True):
@@ -108,6 +110,26 @@ class ClientAnswer(msgspec.Struct, frozen=True):
     session: str
     id: str
     message: msgspec.Raw
+
+
+class AskStream(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``mcp.edge.<instance>.stream``: how a stream of a request stands, asked of the edge that runs the request.
+
+    ``follower`` is who serves it now; with ``take`` it takes the stream from whoever served it before.
+    """
+
+    session: str
+    stream: str
+    follower: str
+    take: bool = False
+
+
+class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether more is to come on a stream, and whether another follower has taken it; ``request`` is answered there."""
+
+    running: bool
+    taken: bool = False
+    request: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True):
