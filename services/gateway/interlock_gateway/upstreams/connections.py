@@ -198,16 +198,20 @@ class Ways:
         """Close the connections to an upstream that is gone, as soon as nothing uses them."""
         way = self._ways.pop(upstream_id, None)
         if way is not None:
-            self.in_background(way.retire())
+            self.in_background(way.retire(), must=True)
 
-    def in_background(self, work: Coroutine[object, object, None]) -> None:
-        """Do what nobody waits for; it must be bounded in time. Where too much of it runs, it is left undone."""
-        if len(self._tasks) >= _MAX_IN_BACKGROUND:
+    def in_background(self, work: Coroutine[object, object, None], *, must: bool = False) -> bool:
+        """Do what nobody waits for; it is to be bounded in time.
+
+        Where too much of it runs already, it is left undone unless it ``must`` be; answers whether it will be done.
+        """
+        if len(self._tasks) >= _MAX_IN_BACKGROUND and not must:
             work.close()
-            return
+            return False
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return True
 
     async def stop(self) -> None:
         for way in self._ways.values():

@@ -21,7 +21,7 @@ class HttpTransport:
         self._ways = ways
         self._ids = itertools.count(1)
         self._credentials = credentials
-        self._sessions = HttpSessions(sessions, credentials, self._ids)
+        self._sessions = HttpSessions(ways, sessions, credentials, self._ids)
 
     def open(self, request: UpstreamRequest) -> HttpExchange:
         """Send ``request`` when entered; may also raise AddressForbidden and what a credential's provider raises."""

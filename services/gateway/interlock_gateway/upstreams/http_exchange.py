@@ -239,14 +239,14 @@ class HttpExchange:
         self._ready.append(message)
 
     def _end(self) -> None:
-        incoming, response = self._incoming, self._incoming.response if self._incoming is not None else None
+        incoming = self._incoming
         if self._unanswered:
-            if response is not None:
-                response.close()
+            if incoming is not None:
+                incoming.response.close()
             if not self._modern:
                 self._ways.in_background(self._cancel())
-        elif incoming is not None and response is not None and not response.content.at_eof():
-            self._ways.in_background(incoming.linger())
+        elif incoming is not None and not incoming.finished and not self._ways.in_background(incoming.linger()):
+            incoming.response.close()
         self._way.leave(probe=self._probe)
 
     async def _cancel(self) -> None:

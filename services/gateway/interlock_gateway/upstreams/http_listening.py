@@ -19,7 +19,7 @@ from interlock_gateway.upstreams.http_sessions import CLIENT, HttpSessions
 from interlock_gateway.upstreams.incoming import OK, Deadlines, Incoming, messages_of, refusal
 
 _LISTEN = "subscriptions/listen"
-_NOT_FOUND = 404
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
 _META = {META_VERSION: MODERN, META_CLIENT: CLIENT, META_CAPABILITIES: {}}
 _KINDS = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 
@@ -43,12 +43,16 @@ class Listening:
     async def open(
         self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """What was opened is closed at the end; a credential that was refused is not used again."""
         request_id = next(self._ids)
         if upstream.era == "modern":
             response = await self._subscribe(upstream, principal, uris, request_id)
         else:
             response = await self._get(upstream, principal, session_key, uris)
+        if response.status == _UNAUTHORIZED:
+            self._credentials.invalid(upstream, principal, response.headers.get("WWW-Authenticate", ""))
         try:
+            self._check(response)
             async with aclosing(self._messages(response, request_id)) as messages:
                 yield messages
         finally:
@@ -78,8 +82,7 @@ class Listening:
             response.close()
             await self._sessions.lost(upstream, session_key, headers)
         try:
-            self._check(response)
-            for uri in uris:
+            for uri in uris if response.status == OK else ():
                 await self._subscribe_to(uri, headers)
         except BaseException:
             response.close()
@@ -109,7 +112,6 @@ class Listening:
         raise refusal(self._way, response)
 
     async def _messages(self, response: aiohttp.ClientResponse, request_id: int) -> AsyncGenerator[bytes]:
-        self._check(response)
         incoming = Incoming(self._way, response, Deadlines(self._way, forever=True))
         parser = EventParser(self._way.name, self._way.max_answer)
         while chunk := await incoming.chunk():

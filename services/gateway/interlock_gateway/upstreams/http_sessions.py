@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from interlock_common import telemetry
+from interlock_common.errors import InterlockError
 from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.gateway import UpstreamSession
 from interlock_gateway import jsonrpc
-from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
+from interlock_gateway.errors import UpstreamMisbehaved
 from interlock_gateway.revisions import LEGACY
-from interlock_gateway.upstreams.connections import Way
+from interlock_gateway.upstreams.connections import Way, Ways
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.incoming import OK, Deadlines, Incoming
 from interlock_gateway.upstreams.sessions import UpstreamSessions
@@ -67,7 +68,10 @@ def session_headers(session: UpstreamSession) -> dict[str, str]:
 class HttpSessions:
     """The sessions that upstreams keep for us, opened when they are needed."""
 
-    def __init__(self, store: UpstreamSessions, credentials: Credentials, ids: "itertools.count[int]") -> None:
+    def __init__(
+        self, ways: Ways, store: UpstreamSessions, credentials: Credentials, ids: "itertools.count[int]"
+    ) -> None:
+        self._ways = ways
         self._store = store
         self._credentials = credentials
         self._ids = ids
@@ -99,7 +103,7 @@ class HttpSessions:
             headers = session_headers(session) | dict(await self._credentials.headers(upstream, principal))
             response = await way.send("DELETE", headers, within=_END_SECONDS, counts=False)
             response.close()
-        except UpstreamUnreachable:
+        except InterlockError:
             return
 
     async def _obtain(
@@ -114,7 +118,7 @@ class HttpSessions:
         session = await self._store.obtain(upstream.id, key, opening)
         for own in opened:
             if own != session:
-                await self.delete(way, upstream, own, principal)
+                self._ways.in_background(self.delete(way, upstream, own, principal))
         return session
 
     async def _open(self, way: Way, upstream: Upstream, principal: str, capabilities: bytes) -> UpstreamSession:

@@ -75,6 +75,11 @@ class Incoming:
     def is_json(self) -> bool:
         return "json" in self.response.headers.get("Content-Type", "").partition(";")[0]
 
+    @property
+    def finished(self) -> bool:
+        """Whether all of it was read, so that its connection is free for the next request."""
+        return self.response.content.at_eof()
+
     async def chunk(self) -> bytes:
         """What has come by now, or comes next; nothing at the end."""
         content = self.response.content

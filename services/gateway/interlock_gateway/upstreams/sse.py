@@ -73,7 +73,7 @@ class SseTransport:
         stream = self._streams.get(place)
         if stream is None or stream.over:
             if stream is not None:
-                self._ways.in_background(stream.close())
+                self._ways.in_background(stream.close(), must=True)
             self._make_room(way)
             stream = SseStream(way, upstream, principal, capabilities, self._credentials, self._ids)
             self._streams[place] = stream
@@ -106,7 +106,7 @@ class SseTransport:
         if not unused:
             raise UpstreamBusy(f"upstream {way.name} needs a stream of its own, and {_MAX_STREAMS} are open here")
         oldest = min(unused, key=lambda key: self._streams[key].used_at)
-        self._ways.in_background(self._streams.pop(oldest).close())
+        self._ways.in_background(self._streams.pop(oldest).close(), must=True)
 
     def _reap_later(self) -> None:
         if self._reaper is None:
@@ -119,7 +119,7 @@ class SseTransport:
         for key, stream in list(self._streams.items()):
             if stream.over or (not stream.in_use and stream.used_at <= before):
                 del self._streams[key]
-                self._ways.in_background(stream.close())
+                self._ways.in_background(stream.close(), must=True)
         if self._streams:
             self._reap_later()
 

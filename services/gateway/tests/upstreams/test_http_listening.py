@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from interlock_common.messages.catalog import Credential
 from interlock_gateway.errors import UpstreamMisbehaved
 from interlock_gateway.testing import result_of
 from interlock_gateway.testing_upstreams import (
@@ -16,6 +17,7 @@ from interlock_gateway.testing_upstreams import (
     request_to,
     ways_within,
 )
+from interlock_gateway.upstreams.connections import Ways
 from interlock_gateway.upstreams.http import HttpTransport
 from interlock_gateway.upstreams.http_listening import ListenUnsupported
 
@@ -145,3 +147,31 @@ async def test_silence_on_the_stream_is_no_failure_but_an_endless_event_is(serve
         with pytest.raises(UpstreamMisbehaved, match="notes is over 65536 bytes"):
             await anext(messages)
     await ways.stop()
+
+
+async def test_a_credential_that_was_refused_is_not_used_again(ways: Ways, serve: Any) -> None:
+    class Provider:
+        """Gives out numbered tokens, another after each refusal."""
+
+        number = 1
+
+        async def headers(self, upstream: Any, principal: str) -> dict[str, str]:
+            del upstream, principal
+            return {"Authorization": f"Bearer t{self.number}"}
+
+        def invalid(self, upstream: Any, principal: str, challenge: str) -> bool:
+            del upstream, principal
+            assert challenge == 'Bearer error="invalid_token"'
+            self.number += 1
+            return True
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == "Bearer t1":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        return await begin_stream(request)
+
+    http = http_over(ways, header=Provider())
+    url = await serve(handler)
+    with pytest.raises(UpstreamMisbehaved, match="notes answered HTTP 401"):
+        await listened(http, url, credential=Credential("header"))
+    assert await listened(http, url, credential=Credential("header")) == []
