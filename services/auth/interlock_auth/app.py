@@ -4,6 +4,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.administrator import FirstAdministrator, ensure_administrator
+from interlock_auth.assertions import Assertions
 from interlock_auth.bus import BusOutlet, bind, ensure_buckets
 from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
@@ -48,7 +49,8 @@ class Auth:
             engine, self._keyring, self._principals, revocations, clock, settings.housekeeping_interval
         )
         self._reconciled = False
-        bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring)
+        assertions = Assertions(engine, self._keyring, rules, outlet, clock)
+        bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring, assertions)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
+from interlock_auth.assertions import Assertions
 from interlock_auth.keys import Keyring
 from interlock_auth.principals import Principals
 from interlock_auth.revocation import Revocations
@@ -17,17 +18,20 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
 from interlock_common.messages.audit import Action
-from interlock_common.messages.auth import CreateToken, Login, RevokeToken, RotateKey
+from interlock_common.messages.auth import CreateToken, Login, MintAssertion, RevokeToken, RotateKey
 from interlock_common.messages.common import Page
 from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, Bucket
 
 
-def bind(bus: Bus, principals: Principals, tokens: Tokens, revocations: Revocations, keyring: Keyring) -> None:
+def bind(
+    bus: Bus, principals: Principals, tokens: Tokens, revocations: Revocations, keyring: Keyring, assertions: Assertions
+) -> None:
     """Say which story answers which subject."""
     bus.endpoint(subjects.AUTH_LOGIN, Login, principals.login)
     bus.endpoint(subjects.AUTH_TOKEN_CREATE, CreateToken, tokens.create)
     bus.endpoint(subjects.AUTH_TOKEN_LIST, Page, tokens.list)
     bus.endpoint(subjects.AUTH_TOKEN_REVOKE, RevokeToken, revocations.revoke)
+    bus.endpoint(subjects.AUTH_TOKEN_ASSERTION, MintAssertion, assertions.mint)
     bus.endpoint(subjects.AUTH_KEY_ROTATE, RotateKey, keyring.rotate)
 
 

@@ -3,7 +3,8 @@
 InterlockError
 ├── InvalidInput
 │   ├── LifetimeRefused     400  a token would live too long, or for ever
-│   └── NameRefused         400  a token needs a name people can tell it by
+│   ├── NameRefused         400  a token needs a name people can tell it by
+│   └── AudienceRefused     400  an assertion is for another audience than ours
 ├── Unauthenticated
 │   └── LoginRefused        401  e-mail and password do not belong together
 ├── PermissionDenied
@@ -36,6 +37,10 @@ class LifetimeRefused(InvalidInput):
 
 class NameRefused(InvalidInput):
     code = "name_refused"
+
+
+class AudienceRefused(InvalidInput):
+    code = "audience_refused"
 
 
 class LoginRefused(Unauthenticated):

@@ -20,13 +20,14 @@ BUS_ADMIN = "bus-admin"
 
 CALLS: dict[str, tuple[str, ...]] = {
     "gateway": ("svc.auth.>", "svc.catalog.>", "svc.plugins.>", "svc.audit.>", subjects.CERTS_LEAF_LIST),
+    "catalog": (subjects.AUTH_TOKEN_ASSERTION,),
 }
 """Requests that a service makes of others, besides the renewal of its own leaf."""
 
 MIRRORS: dict[str, tuple[Bucket, ...]] = {
     "gateway": (
         resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.CATALOG,
-        resources.BINDINGS, resources.TRUST,
+        resources.GRANTS, resources.BINDINGS, resources.TRUST,
     ),
     "auth": (resources.TRUST,),
     "catalog": (resources.TRUST,),
@@ -183,7 +184,7 @@ def _operator() -> Access:
         "$JS.API.CONSUMER.INFO.>",
     ]
     for bucket in resources.BUCKETS:
-        if bucket not in {resources.SESSIONS, resources.UPSTREAM_SESSIONS}:  # those are their clients' business
+        if bucket not in {resources.SESSIONS, resources.UPSTREAM_SESSIONS, resources.GRANTS}:  # their users' business
             publish += _reads_bucket(bucket)
     inbox = f"{subjects.inbox_prefix(OPERATOR)}.>"
     return Access(

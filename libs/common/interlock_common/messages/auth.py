@@ -60,6 +60,20 @@ class TokenList(msgspec.Struct, frozen=True):
     tokens: tuple[TokenSummary, ...]
 
 
+class MintAssertion(msgspec.Struct, frozen=True):
+    """``svc.auth.token.assertion``: say to ``audience`` who ``principal`` is, as the subject of a token exchange."""
+
+    principal: str
+    audience: str
+
+
+class Assertion(msgspec.Struct, frozen=True):
+    """A JWT of a minute for one authorization server; it opens nothing here. ``expires_at`` in seconds."""
+
+    token: str
+    expires_at: int
+
+
 class RevokeToken(msgspec.Struct, frozen=True, omit_defaults=True):
     """``svc.auth.token.revoke``: the token with this id stops counting at once, everywhere."""
 

@@ -66,6 +66,10 @@ REVOCATIONS = Bucket(
 SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
 PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
+GRANTS = Bucket("grants", "catalog", "what authorization servers granted users for upstreams, sealed")
+CONSENTS = Bucket(
+    "consents", "gateway", "consent pages that were used, so that none is used twice", expires=True, storage="memory"
+)
 BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
 TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
 SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
@@ -82,6 +86,6 @@ TUNNELS = Bucket(
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
 BUCKETS: tuple[Bucket, ...] = (
-    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, BINDINGS, TRUST, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS,
-    TUNNELS,
+    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, GRANTS, BINDINGS, TRUST, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS,
+    TUNNELS, CONSENTS,
 )  # fmt: skip

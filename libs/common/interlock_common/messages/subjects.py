@@ -11,6 +11,7 @@ AUTH_LOGIN = "svc.auth.session.login"
 AUTH_TOKEN_CREATE = "svc.auth.token.create"  # noqa: S105 - a subject, not a password
 AUTH_TOKEN_LIST = "svc.auth.token.list"  # noqa: S105
 AUTH_TOKEN_REVOKE = "svc.auth.token.revoke"  # noqa: S105
+AUTH_TOKEN_ASSERTION = "svc.auth.token.assertion"  # noqa: S105
 AUTH_KEY_ROTATE = "svc.auth.key.rotate"
 
 # catalog
@@ -26,6 +27,10 @@ CATALOG_SERVER_GET = "svc.catalog.server.get"
 CATALOG_SERVER_UPDATE = "svc.catalog.server.update"
 CATALOG_SERVER_DELETE = "svc.catalog.server.delete"
 CATALOG_DEFINITION_ACCEPT = "svc.catalog.definition.accept"
+CATALOG_GRANT_STORE = "svc.catalog.grant.store"
+CATALOG_GRANT_CLAIM = "svc.catalog.grant.claim"
+CATALOG_GRANT_LIST = "svc.catalog.grant.list"
+CATALOG_GRANT_REVOKE = "svc.catalog.grant.revoke"
 
 # plugins
 PLUGINS_HOOK_RUN = "svc.plugins.hook.run"
