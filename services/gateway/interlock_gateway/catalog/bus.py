@@ -24,8 +24,10 @@ from interlock_common.messages.catalog import (
     UpstreamChanged,
 )
 from interlock_common.messages.common import ById, Page
-from interlock_common.messages.resources import CATALOG
+from interlock_common.messages.grants import ClaimGrant, Grant, RevokeGrant, StoreGrant
+from interlock_common.messages.resources import CATALOG, GRANTS, Bucket
 from interlock_common.subscriptions import Subscriptions
+from interlock_gateway.catalog.grants import Grants
 from interlock_gateway.catalog.noticing import Noticing
 from interlock_gateway.catalog.publishing import digest_of
 from interlock_gateway.catalog.servers import Servers
@@ -34,7 +36,7 @@ from interlock_gateway.catalog.upstreams import Upstreams
 _READ_SECONDS = 5.0
 
 
-def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
+def bind(bus: Bus, upstreams: Upstreams, servers: Servers, grants: Grants) -> None:
     """Say which story answers which subject."""
     bus.endpoint(subjects.CATALOG_UPSTREAM_CREATE, CreateUpstream, upstreams.create)
     bus.endpoint(subjects.CATALOG_UPSTREAM_LIST, Page, upstreams.list)
@@ -48,21 +50,26 @@ def bind(bus: Bus, upstreams: Upstreams, servers: Servers) -> None:
     bus.endpoint(subjects.CATALOG_SERVER_GET, ById, servers.get)
     bus.endpoint(subjects.CATALOG_SERVER_UPDATE, UpdateServer, servers.update)
     bus.endpoint(subjects.CATALOG_SERVER_DELETE, ById, servers.delete)
+    bus.endpoint(subjects.CATALOG_GRANT_STORE, StoreGrant, grants.store)
+    bus.endpoint(subjects.CATALOG_GRANT_CLAIM, ClaimGrant, grants.claim)
+    bus.endpoint(subjects.CATALOG_GRANT_LIST, Page, grants.list)
+    bus.endpoint(subjects.CATALOG_GRANT_REVOKE, RevokeGrant, grants.revoke)
 
 
-async def ensure_bucket(bus: Bus) -> None:
-    """Create the bucket that edges mirror, where it is missing."""
+async def ensure_buckets(bus: Bus) -> None:
+    """Create the buckets that edges mirror, where they are missing."""
     try:
-        await kv.ensure_bucket(bus, CATALOG)
+        for bucket in (CATALOG, GRANTS):
+            await kv.ensure_bucket(bus, bucket)
     except (NatsError, JetStreamError) as error:
         raise _away(error) from error
 
 
-async def published(bus: Bus) -> dict[str, bytes]:
-    """The keys that the bucket holds now, with the digests of their values; read in one go."""
+async def published(bus: Bus, of: Bucket = CATALOG) -> dict[str, bytes]:
+    """The keys that a bucket holds now, with the digests of their values; read in one go."""
     found: dict[str, bytes] = {}
     try:
-        bucket = await bus.js.key_value(CATALOG.name)
+        bucket = await bus.js.key_value(of.name)
         watcher = await bucket.watchall(ignore_deletes=True)  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
         try:
             # What comes last is no entry: it says that this is all there was.
@@ -104,6 +111,18 @@ class BusOutlet:
         except (NatsError, JetStreamError) as error:
             raise _away(error) from error
 
+    async def show_grant(self, key: str, grant: Grant) -> None:
+        try:
+            await kv.put(self._bus, GRANTS, key, grant)
+        except (NatsError, JetStreamError) as error:
+            raise _away(error, GRANTS) from error
+
+    async def hide_grant(self, key: str) -> None:
+        try:
+            await kv.delete(self._bus, GRANTS, key)
+        except (NatsError, JetStreamError) as error:
+            raise _away(error, GRANTS) from error
+
     async def changed(self, event: UpstreamChanged) -> None:
         try:
             await self._bus.publish_event(subjects.EVT_UPSTREAM_CHANGED, event)
@@ -116,5 +135,5 @@ class BusOutlet:
         await self._audit.record(Action(str(uuid.uuid4()), at, action, actor, target, detail, trace_id, span_id))
 
 
-def _away(error: Exception) -> Unavailable:
-    return Unavailable(f"bucket {CATALOG.name} cannot be reached at the moment: {type(error).__name__}")
+def _away(error: Exception, bucket: Bucket = CATALOG) -> Unavailable:
+    return Unavailable(f"bucket {bucket.name} cannot be reached at the moment: {type(error).__name__}")

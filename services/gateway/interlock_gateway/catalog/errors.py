@@ -11,10 +11,12 @@ InvalidInput
 Conflict
 ├── NameTaken           a name, slug, id or resource identifier is in use
 ├── DefinitionChanged   what was to be accepted is another version by now
+├── GrantChanged        what was to be replaced is another grant by now
 └── NamesCollide        two things of a virtual server would have one public name
 NotFound
 ├── UpstreamNotFound    it does not exist, or the actor may not know that it does
 ├── DefinitionNotFound  the upstream offers nothing of that kind and name
+├── GrantNotFound       the principal granted nothing for that upstream
 └── ServerNotFound
 PermissionDenied
 └── NotAllowed          the actor sees the thing and may not do this to it
@@ -45,6 +47,14 @@ class DefinitionChanged(Conflict):
 
 class DefinitionNotFound(NotFound):
     code = "definition_not_found"
+
+
+class GrantChanged(Conflict):
+    code = "grant_changed"
+
+
+class GrantNotFound(NotFound):
+    code = "grant_not_found"
 
 
 class InvalidVisibility(InvalidInput):

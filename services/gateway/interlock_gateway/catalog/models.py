@@ -95,3 +95,23 @@ class ServerRow(Base):
     api_key_only: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     visibility: Mapped[str] = mapped_column(String(16))
     team: Mapped[str | None] = mapped_column(String(200))
+
+
+class GrantRow(Base):
+    """What an authorization server granted ``principal`` for an upstream; ``sealed`` opens only where it is used.
+
+    ``generation`` grows with each version. Until ``claimed_until`` nobody but ``claimed_by`` is to refresh it.
+    ``granted_at`` and ``expires_at`` are seconds since the epoch, as contracts have them.
+    """
+
+    __tablename__ = "grants"
+
+    upstream_id: Mapped[str] = mapped_column(ForeignKey("upstreams.id", ondelete="CASCADE"), primary_key=True)
+    principal: Mapped[str] = mapped_column(String(320), primary_key=True)
+    sealed: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(Text)
+    granted_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    generation: Mapped[int] = mapped_column(BigInteger)
+    claimed_by: Mapped[str] = mapped_column(String(64))
+    claimed_until: Mapped[int] = mapped_column(BigInteger)

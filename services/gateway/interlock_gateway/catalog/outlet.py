@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from interlock_common.messages.catalog import CatalogItem, DefinitionKind, Upstream, UpstreamChanged
+from interlock_common.messages.grants import Grant
 from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
 
 
@@ -22,6 +23,14 @@ class Outlet(Protocol):
     async def record(self, action: str, actor: str, target: str, **detail: object) -> None:
         """Return when the record is durable: what is not recorded does not happen."""
         ...
+
+
+class GrantOutlet(Protocol):
+    """The bus as the stories of grants see it; every method raises Unavailable when the bus is away."""
+
+    async def show_grant(self, key: str, grant: Grant) -> None: ...
+    async def hide_grant(self, key: str) -> None: ...
+    async def record(self, action: str, actor: str, target: str, **detail: object) -> None: ...
 
 
 class Discover(Protocol):

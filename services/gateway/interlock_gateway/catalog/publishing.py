@@ -47,22 +47,28 @@ class Publisher:
 
         Answers what the bucket holds under it now.
         """
-        self.owed.add(key)
         turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:
-            item = await self._stored(key)
-            while item is not None:
-                await self._outlet.put(key, item)
-                # What changed while it was written may have been published before it, by another replica.
-                written, item = item, await self._stored(key)
-                if item == written:
-                    break
-            if item is None:
-                await self._outlet.delete(key)
-            self.owed.discard(key)
+        try:
+            async with turn:
+                item = await self._brought(key)
+        except BaseException:  # cancelled, too: the database is ahead of the bucket then
+            self.owed.add(key)
+            raise
+        self.owed.discard(key)
         for listener in self._listeners:
             listener()
         return item
+
+    async def _brought(self, key: str) -> CatalogItem | None:
+        item = await self._stored(key)
+        while item is not None:
+            await self._outlet.put(key, item)
+            # What changed while it was written may have been published before it, by another replica.
+            written, item = item, await self._stored(key)
+            if item == written:
+                return item
+        await self._outlet.delete(key)
+        return None
 
     async def settle(self) -> None:
         """Try again what is owed; what fails stays owed."""

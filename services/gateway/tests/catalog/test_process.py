@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from nats.aio.msg import Msg
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.messages import subjects
-from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import (
     AcceptDefinition,
     CatalogItem,
@@ -34,8 +34,7 @@ from interlock_common.testing.bus import TRUST_DOMAIN, EmbeddedBus, free_port
 from interlock_common.testing.fixtures import embedded_bus as embedded_bus  # noqa: PLC0414 - a fixture of this module
 from interlock_gateway.catalog.testing import ADMIN
 from interlock_gateway.rest.app import create_rest_app
-from interlock_gateway.rest.dependencies import RestDependencies
-from interlock_gateway.rest.testing import FakeView
+from interlock_gateway.rest.testing import FakeWorld
 
 START_SECONDS = 60.0
 TOOLS_CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
@@ -94,7 +93,7 @@ async def rest(bus: Bus, mirror: Mirror[CatalogItem]) -> AsyncGenerator[httpx2.A
     async def authenticate(_request: Request) -> Actor:
         return ADMIN
 
-    deps = RestDependencies(bus, authenticate, mirror, FakeView[SigningKey](), list)
+    deps = replace(FakeWorld().dependencies(), bus=bus, authenticate=authenticate, catalog=mirror)
     transport = httpx2.ASGITransport(create_rest_app(deps))
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         yield client
