@@ -158,6 +158,31 @@ def nats_config(
 
 
 @app.command()
+def connect(
+    name: Annotated[str, typer.Option("--name", help="The name of the upstream.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A server over stdio: -- COMMAND ARGUMENT…")] = None,
+    server: Annotated[str, typer.Option("--server", help="A server over HTTP, by its URL.")] = "",
+    url: Annotated[str | None, typer.Option("--url", help="The gateway.", envvar="INTERLOCK_URL")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file with a token; else INTERLOCK_TOKEN.")
+    ] = None,
+    visibility: Annotated[str, typer.Option(help="Who may see it: public, team, private.")] = "public",
+    team: Annotated[str | None, typer.Option(help="The team, with --visibility team.")] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    state: StateFolder = _STATE,
+) -> None:
+    """Put a server of this machine behind a gateway that cannot reach it: it dials out."""
+    import asyncio
+
+    from interlock_cli.connect import Offer, endpoint_of
+    from interlock_cli.connect import connect as run
+
+    with _told():
+        offer = Offer(name, tuple(command or ()), server, visibility, team, description)
+        asyncio.run(run(endpoint_of(url, token_file, state), offer))
+
+
+@app.command()
 def version() -> None:
     """Say which version this is."""
     from importlib.metadata import version as installed

@@ -168,6 +168,7 @@ class Edge:
         self._subscriptions.close()
         await self._tunnels.stop()
         await self._ws.close()
+        await self._tunnels.stop()
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)

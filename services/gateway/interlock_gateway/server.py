@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,24 +16,37 @@ from interlock_gateway.requests import Receive, Scope
 _SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/mcp/?")
 _BACKLOG = 1024
 GRACE_SECONDS = 10
+_MAX_SOCKET_MESSAGE = 7 * 1024 * 1024  # what the bus carries, with room for its headers
 _MAX_HEADER_BYTES = 64 * 1024
 
 
 class Router:
-    """Hands MCP paths to the plain ASGI endpoint and everything else to the REST application."""
+    """Hands MCP paths to the plain ASGI endpoint and everything else to the REST application.
 
-    def __init__(self, mcp: McpEndpoint, rest: Any) -> None:
+    ``sockets`` are WebSocket endpoints at other paths.
+    """
+
+    def __init__(self, mcp: McpEndpoint, rest: Any, sockets: Mapping[str, Any] | None = None) -> None:
         self._mcp = mcp
         self._rest = rest
+        self._sockets = sockets or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if path in {"/mcp", "/mcp/"}:
+        if scope["type"] == "websocket":
+            await self._websocket(path, scope, receive, send)
+        elif path in {"/mcp", "/mcp/"}:
             await self._mcp(scope, receive, send, None)
-        elif scope["type"] == "http" and (match := _SERVER_PATH.fullmatch(path)):
+        elif (match := _SERVER_PATH.fullmatch(path)):
             await self._mcp(scope, receive, send, match.group(1))
         else:
             await self._rest(scope, receive, send)
+
+    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path in self._sockets:
+            await self._sockets[path](scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
 
 
 class EdgeServer(uvicorn.Server):
@@ -49,7 +62,11 @@ def make_server(app: Any) -> EdgeServer:
         app,
         loop="none",  # the process runs uvloop already
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_MAX_SOCKET_MESSAGE,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        ws_per_message_deflate=False,  # a small message may unpack to a large one
         lifespan="off",
         access_log=False,
         log_config=None,

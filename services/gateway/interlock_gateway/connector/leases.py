@@ -144,7 +144,8 @@ class Leases:
             last = await self._bus.js.get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{upstream}", direct=True)
         except NotFoundError:
             return 0
-        if not _ENDED & (last.headers or {}).keys():
+        headers: dict[str, str] = last.headers or {}  # pyright: ignore[reportUnknownMemberType] - untyped there
+        if not _ENDED & headers.keys():
             raise _Taken
         return last.seq or 0
 

@@ -11,6 +11,7 @@ from interlock_gateway.rest import (
     openapi,
     overview,
     problems,
+    reverse,
     servers,
     things,
     tokens,
@@ -20,7 +21,7 @@ from interlock_gateway.rest import (
 from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
-_ROUTERS = (upstreams, openapi, servers, things, configuration, tokens, overview, audit, wellknown)
+_ROUTERS = (upstreams, openapi, servers, things, configuration, reverse, tokens, overview, audit, wellknown)
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""
 

@@ -11,6 +11,7 @@ from interlock_common.clock import SYSTEM_CLOCK, Clock
 from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
+from interlock_common.messages.gateway import Tunnel
 
 
 class Requests(Protocol):
@@ -24,6 +25,13 @@ class View[T](Protocol):
 
     @property
     def items(self) -> Mapping[str, T]: ...
+
+
+class TunnelList(Protocol):
+    """The servers that dialled in, at all edges."""
+
+    def listed(self, actor: Actor) -> list[Tunnel]: ...
+    async def close(self, actor: Actor, tunnel_id: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class RestDependencies:
     catalog: View[CatalogItem]
     signing_keys: View[SigningKey]
     ready: Callable[[], list[str]]
+    tunnels: TunnelList
     public_url: str = ""
     clock: Clock = SYSTEM_CLOCK
 

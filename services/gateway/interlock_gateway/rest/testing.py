@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import msgspec
 from fastapi import Request
 
-from interlock_common.errors import InterlockError, Unauthenticated, Unavailable
+from interlock_common.errors import InterlockError, NotFound, Unauthenticated, Unavailable
 from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
+from interlock_common.messages.gateway import Tunnel
 from interlock_gateway.rest.dependencies import RestDependencies
 
 TOKEN = "Bearer good"  # noqa: S105 - nobody's
@@ -40,12 +41,29 @@ class FakeView[T]:
 
 
 @dataclass
+class FakeTunnels:
+    """Servers that dialled in, as a test says; administrators see all, others their own."""
+
+    tunnels: list[Tunnel] = field(default_factory=list[Tunnel])
+
+    def listed(self, actor: Actor) -> list[Tunnel]:
+        return [tunnel for tunnel in self.tunnels if actor.is_admin or tunnel.principal == actor.principal]
+
+    async def close(self, actor: Actor, tunnel_id: str) -> None:
+        found = [tunnel for tunnel in self.listed(actor) if tunnel.id == tunnel_id]
+        if not found:
+            raise NotFound("no such session")
+        self.tunnels.remove(found[0])
+
+
+@dataclass
 class FakeWorld:
     """Everything outside of REST."""
 
     bus: FakeBus = field(default_factory=FakeBus)
     catalog: FakeView[CatalogItem] = field(default_factory=FakeView[CatalogItem])
     signing_keys: FakeView[SigningKey] = field(default_factory=FakeView[SigningKey])
+    tunnels: FakeTunnels = field(default_factory=FakeTunnels)
     reasons: list[str] = field(default_factory=list[str])
     actor: Actor = ACTOR
     refusal: InterlockError | None = None
@@ -57,6 +75,7 @@ class FakeWorld:
             catalog=self.catalog,
             signing_keys=self.signing_keys,
             ready=lambda: self.reasons,
+            tunnels=self.tunnels,
         )
 
     async def authenticate(self, request: Request) -> Actor:
