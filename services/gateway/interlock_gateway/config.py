@@ -18,6 +18,7 @@ class Settings(ServiceSettings):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     call_timeout: float = Field(default=60.0, gt=0)
+    client_answer_timeout: float = Field(default=300.0, gt=0)
     call_limit: float = Field(default=3600.0, gt=0)
     progress_resets: bool = True
     principal_concurrency: int = Field(default=100, ge=1)

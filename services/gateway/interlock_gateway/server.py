@@ -12,8 +12,10 @@ from interlock_common.errors import ConfigurationError
 from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.reply import Send
 from interlock_gateway.requests import Receive, Scope
+from interlock_gateway.rpc_endpoint import RpcEndpoint
+from interlock_gateway.ws_endpoint import WsEndpoint
 
-_SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/mcp/?")
+_SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/(mcp|ws)/?")
 _BACKLOG = 1024
 GRACE_SECONDS = 10
 _MAX_SOCKET_MESSAGE = 7 * 1024 * 1024  # what the bus carries, with room for its headers
@@ -21,29 +23,40 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 
 class Router:
-    """Hands MCP paths to the plain ASGI endpoint and everything else to the REST application.
+    """Hands MCP paths to their plain ASGI endpoints and everything else to the REST application.
 
     ``sockets`` are WebSocket endpoints at other paths.
     """
 
-    def __init__(self, mcp: McpEndpoint, rest: Any, sockets: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, mcp: McpEndpoint, rpc: RpcEndpoint, ws: WsEndpoint, rest: Any, sockets: Mapping[str, Any] | None = None
+    ) -> None:
         self._mcp = mcp
+        self._rpc = rpc
+        self._ws = ws
         self._rest = rest
         self._sockets = sockets or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
+        path = scope.get("path", "").rstrip("/")
         if scope["type"] == "websocket":
             await self._websocket(path, scope, receive, send)
-        elif path in {"/mcp", "/mcp/"}:
+        elif path == "/mcp":
             await self._mcp(scope, receive, send, None)
-        elif (match := _SERVER_PATH.fullmatch(path)):
+        elif path == "/rpc":
+            await self._rpc(scope, receive, send)
+        elif (match := _SERVER_PATH.fullmatch(path)) and match.group(2) == "mcp":
             await self._mcp(scope, receive, send, match.group(1))
         else:
             await self._rest(scope, receive, send)
 
     async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if path in self._sockets:
+        match = _SERVER_PATH.fullmatch(path)
+        if path == "/ws":
+            await self._ws(scope, receive, send, None)
+        elif match and match.group(2) == "ws":
+            await self._ws(scope, receive, send, match.group(1))
+        elif path in self._sockets:
             await self._sockets[path](scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
