@@ -101,7 +101,9 @@ class Offer:
         self._order: list[tuple[str, str]] = []
         present = sorted(upstreams, key=lambda upstream: upstream.slug)
         self._taken = Counter(
-            (kind, definition.name) for upstream in present for kind, definition in self._chosen(upstream)
+            (kind, self._alias(upstream, definition) or definition.name)
+            for upstream in present
+            for kind, definition in self._chosen(upstream)
         ) if not self.always else Counter[tuple[DefinitionKind, str]]()  # fmt: skip
         for upstream in present:
             self.put(upstream)
