@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 import structlog
@@ -144,8 +145,7 @@ class Leases:
             last = await self._bus.js.get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{upstream}", direct=True)
         except NotFoundError:
             return 0
-        headers: dict[str, str] = last.headers or {}  # pyright: ignore[reportUnknownMemberType] - untyped there
-        if not _ENDED & headers.keys():
+        if not _ENDED & cast("dict[str, str]", last.headers or {}).keys():  # pyright: ignore[reportUnknownMemberType]
             raise _Taken
         return last.seq or 0
 
