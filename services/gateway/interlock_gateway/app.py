@@ -168,7 +168,6 @@ class Edge:
         self._subscriptions.close()
         await self._tunnels.stop()
         await self._ws.close()
-        await self._tunnels.stop()
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
@@ -211,7 +210,7 @@ class Edge:
         )
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
         self._front = HttpFront(
-            self._authenticator, self._live, recorder, settings.origins, settings.max_body_bytes,
+            self._catalog, self._authenticator, self._live, recorder, settings.origins, settings.max_body_bytes,
             settings.public_url.rstrip("/"),
         )  # fmt: skip
         return McpEndpoint(

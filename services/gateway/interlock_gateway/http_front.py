@@ -16,6 +16,7 @@ from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.recording import Recorder
 from interlock_gateway.refusals import as_rpc, challenge, check_origin
 from interlock_gateway.requests import McpRequest
+from interlock_gateway.routing import Catalog
 
 _log = structlog.get_logger()
 
@@ -26,6 +27,7 @@ type Work = Callable[[McpRequest, Caller], Awaitable[None]]
 class HttpFront:
     """The front door of every MCP endpoint over HTTP."""
 
+    catalog: Catalog
     authenticator: Authenticator
     live: LiveWork
     recorder: Recorder
@@ -78,7 +80,8 @@ class HttpFront:
             )
         if reply.started and not reply.streaming:
             return
-        headers = challenge(cause, request.headers, request.scope["path"], self.public_url)
+        oauth = self.catalog.advertises_oauth(request.server_id)
+        headers = challenge(cause, request.headers, request.scope["path"], self.public_url, oauth=oauth)
         body = jsonrpc.failure(request.request_id, error.error)
         await reply.answer(body, status=error.status, headers=headers)
 

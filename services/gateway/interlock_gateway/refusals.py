@@ -24,9 +24,11 @@ def check_origin(headers: Headers, origins: frozenset[str]) -> None:
 
 
 def challenge(
-    cause: InterlockError | None, headers: Headers, path: str, public_url: str
+    cause: InterlockError | None, headers: Headers, path: str, public_url: str, *, oauth: bool = True
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of a refusal: when to try again, and what is lacking where that is a credential.
+
+    ``oauth`` says whether the endpoint advertises it: some clients drop their own header where it does.
 
     ``Retry-After`` (RFC 9110, section 10.2.3); ``WWW-Authenticate`` (RFC 6750, section 3; RFC 9728, section 5.1).
     """
@@ -35,10 +37,11 @@ def challenge(
     if not isinstance(cause, Unauthenticated | ScopeMissing):
         return ()
     base = public_url or f"http://{headers.get(b'host', b'').decode('latin-1')}"
-    metadata = f'resource_metadata="{base}/.well-known/oauth-protected-resource{path}"'
-    if isinstance(cause, Unauthenticated):
-        error = "" if cause.code == "token_missing" else ', error="invalid_token"'
-    else:
-        scope = f', scope="{cause.fields["scope"]}"' if "scope" in cause.fields else ""
-        error = f', error="insufficient_scope"{scope}'
-    return ((b"www-authenticate", f"Bearer {metadata}{error}".encode()),)
+    said = [f'resource_metadata="{base}/.well-known/oauth-protected-resource{path}"'] if oauth else []
+    if isinstance(cause, ScopeMissing):
+        said.append('error="insufficient_scope"')
+        if "scope" in cause.fields:
+            said.append(f'scope="{cause.fields["scope"]}"')
+    elif cause.code != "token_missing":
+        said.append('error="invalid_token"')
+    return ((b"www-authenticate", " ".join(["Bearer", ", ".join(said)]).strip().encode()),)

@@ -50,6 +50,11 @@ class Catalog:
             offer = self._offers[server_id] = Offer(server, present)
         return offer
 
+    def advertises_oauth(self, server_id: str | None) -> bool:
+        """Whether clients of an endpoint are told where to get a token."""
+        server = self.servers.get(server_id) if server_id is not None else None
+        return server is None or not server.api_key_only
+
     def _forget(self, upstream_id: str) -> None:
         """Build anew, when next asked for, the offers that have to do with an upstream."""
         for server_id, server in self.servers.items():

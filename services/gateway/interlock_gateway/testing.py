@@ -251,6 +251,7 @@ class EdgeWorld:
 
     def front(self, **changes: Any) -> HttpFront:
         parts: dict[str, Any] = {
+            "catalog": self.catalog,
             "authenticator": self.authenticator,
             "live": self.live,
             "recorder": self.recorder,

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from interlock_common.messages.audit import Refusal
+from interlock_common.messages.catalog import VirtualServer
 from interlock_gateway.revisions import MODERN
-from interlock_gateway.testing import Answer, EdgeWorld, ask, modern_call
+from interlock_gateway.testing import ROOT, Answer, EdgeWorld, ask, modern_call
 
 METADATA = 'resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp"'
 
@@ -158,3 +159,9 @@ async def test_an_unexpected_failure_tells_nothing_of_itself(world: EdgeWorld) -
     answer = await asked(world, body, headers)
     assert answer.status == 500
     assert answer.json()["error"] == {"code": -32603, "message": "unexpected failure"}
+
+
+async def test_a_server_for_api_keys_alone_does_not_tell_where_to_get_a_token(world: EdgeWorld) -> None:
+    world.serve(VirtualServer("desk", "Desk", ROOT, api_key_only=True))
+    answer = await ask(world.endpoint(), b"{}", server_id="desk")
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
