@@ -147,6 +147,18 @@ def nats_context(state: StateFolder = _STATE) -> None:
         typer.echo(asyncio.run(write_context(State(state))))
 
 
+@nats_app.command("worker")
+def nats_worker(state: StateFolder = _STATE) -> None:
+    """Get the certificate that workers on the bus show: eval "$(interlock nats worker)"."""
+    import asyncio
+
+    from interlock_cli.nats_context import worker_environment
+    from interlock_cli.state import State
+
+    with _told():
+        typer.echo(asyncio.run(worker_environment(State(state))))
+
+
 @nats_app.command("config")
 def nats_config(
     trust_domain: Annotated[str, typer.Option(help="Whose identities the bus knows.")] = "interlock.local",
