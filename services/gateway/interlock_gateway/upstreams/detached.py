@@ -26,7 +26,6 @@ class Detached:
         self._messages: deque[bytes] = deque()
         self._bytes = 0
         self._exchange: Exchange | None = None
-        self._failure: BaseException | None = None
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=name)
@@ -36,8 +35,8 @@ class Detached:
         """The next message; None after the last. Raises what the exchange raised. Loses nothing when cancelled."""
         while not self._messages:
             if self._task.done():
-                if self._failure is not None:
-                    raise self._failure
+                if not self._task.cancelled() and (failure := self._task.exception()) is not None:
+                    raise failure
                 return None
             self._arrived.clear()
             await self._arrived.wait()
@@ -71,7 +70,7 @@ class Detached:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            self._failure = task.exception()
+            task.exception()  # looked at, even where nobody reads any further
         self._arrived.set()
 
 

@@ -72,9 +72,7 @@ class Eras:
         return self._levelled(transport, request, level) if level else transport.open(request)
 
     @asynccontextmanager
-    async def _levelled(
-        self, transport: Transport, request: UpstreamRequest, level: str
-    ) -> AsyncGenerator[Exchange]:
+    async def _levelled(self, transport: Transport, request: UpstreamRequest, level: str) -> AsyncGenerator[Exchange]:
         await self._levels.ensure(transport, request, level)
         async with transport.open(request) as exchange:
             yield exchange

@@ -54,9 +54,9 @@ def _without(result: bytes, members: dict[str, msgspec.Raw]) -> bytes:
         kept = _members.decode(meta)
         if kept.pop(META_SERVER, None) is not None:
             dropped.append("_meta")
-            members.pop("_meta")
-            if kept:
-                members["_meta"] = msgspec.Raw(_encode(kept))
+            members["_meta"] = msgspec.Raw(_encode(kept))
+            if not kept:
+                del members["_meta"]
     return _encode(members) if dropped else result
 
 
