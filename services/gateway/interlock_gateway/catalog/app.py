@@ -15,7 +15,7 @@ from interlock_common.messages.access import MAX_PAYLOAD
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions
-from interlock_gateway.catalog.bus import BusOutlet, bind, ensure_bucket, follow_changes, published
+from interlock_gateway.catalog.bus import BusOutlet, bind, ensure_buckets, follow_changes, published
 from interlock_gateway.catalog.config import Settings
 from interlock_gateway.catalog.keeping import Keeper
 from interlock_gateway.catalog.listening import Listening
@@ -94,7 +94,7 @@ class Catalog:
         await self._transports.start()
         while True:
             try:
-                await ensure_bucket(self._service.bus)
+                await ensure_buckets(self._service.bus)
                 await self._publisher.reconcile(await published(self._service.bus))
                 break
             except Unavailable:
