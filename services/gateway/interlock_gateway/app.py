@@ -44,9 +44,10 @@ from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
 from interlock_gateway.reverse_endpoint import TunnelEndpoint
 from interlock_gateway.routing import Catalog
 from interlock_gateway.rpc_endpoint import RpcEndpoint
-from interlock_gateway.server import GRACE_SECONDS, Router, listen, make_server
+from interlock_gateway.server import GRACE_SECONDS, Endpoints, Router, listen, make_server
 from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import Sessions
+from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
@@ -128,9 +129,14 @@ class Edge:
         self._follow()
         rest = create_rest_app(self._rest_dependencies())
         mcp = self._mcp_endpoint()
-        rpc = RpcEndpoint(self._front, mcp.methods)
         self._ws = self._ws_endpoint(mcp)
-        self._server = make_server(Router(mcp, rpc, self._ws, rest, self._sockets()))
+        endpoints = Endpoints(
+            mcp=mcp,
+            sse=SseEndpoint(self._front, self._catalog, mcp.methods, mcp.sessions, mcp.traffic),
+            rpc=RpcEndpoint(self._front, mcp.methods),
+            ws=self._ws,
+        )
+        self._server = make_server(Router(endpoints, rest, self._sockets()))
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)

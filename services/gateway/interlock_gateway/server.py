@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -13,13 +14,25 @@ from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.reply import Send
 from interlock_gateway.requests import Receive, Scope
 from interlock_gateway.rpc_endpoint import RpcEndpoint
+from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.ws_endpoint import WsEndpoint
 
-_SERVER_PATH = re.compile(r"/servers/([A-Za-z0-9_.-]{1,128})/(mcp|ws)/?")
+_SERVER_PATH = re.compile(r"(?:/servers/([A-Za-z0-9_.-]{1,128}))?/(mcp|sse|messages|ws)/?")
 _BACKLOG = 1024
 GRACE_SECONDS = 10
+_POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 _MAX_SOCKET_MESSAGE = 7 * 1024 * 1024  # what the bus carries, with room for its headers
 _MAX_HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The endpoints of MCP, by the way that each is spoken to."""
+
+    mcp: McpEndpoint
+    sse: SseEndpoint
+    rpc: RpcEndpoint
+    ws: WsEndpoint
 
 
 class Router:
@@ -28,38 +41,34 @@ class Router:
     ``sockets`` are WebSocket endpoints at other paths.
     """
 
-    def __init__(
-        self, mcp: McpEndpoint, rpc: RpcEndpoint, ws: WsEndpoint, rest: Any, sockets: Mapping[str, Any] | None = None
-    ) -> None:
-        self._mcp = mcp
-        self._rpc = rpc
-        self._ws = ws
+    def __init__(self, endpoints: Endpoints, rest: Any, sockets: Mapping[str, Any] | None = None) -> None:
+        self._rpc = endpoints.rpc
         self._rest = rest
         self._sockets = sockets or {}
+        self._of_servers: Mapping[tuple[str, str], Any] = {
+            ("http", "mcp"): endpoints.mcp,
+            ("http", "sse"): endpoints.sse.stream,
+            ("http", "messages"): endpoints.sse.messages,
+            ("websocket", "ws"): endpoints.ws,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "").rstrip("/")
-        if scope["type"] == "websocket":
-            await self._websocket(path, scope, receive, send)
-        elif path == "/mcp":
-            await self._mcp(scope, receive, send, None)
+        path, kind = scope.get("path", ""), scope["type"]
+        match = _SERVER_PATH.fullmatch(path)
+        if match and (endpoint := self._of_servers.get((kind, match[2]))):
+            await endpoint(scope, receive, send, match[1])
+        elif kind == "websocket":
+            await self._socket(path, scope, receive, send)
         elif path == "/rpc":
             await self._rpc(scope, receive, send)
-        elif (match := _SERVER_PATH.fullmatch(path)) and match.group(2) == "mcp":
-            await self._mcp(scope, receive, send, match.group(1))
         else:
             await self._rest(scope, receive, send)
 
-    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        match = _SERVER_PATH.fullmatch(path)
-        if path == "/ws":
-            await self._ws(scope, receive, send, None)
-        elif match and match.group(2) == "ws":
-            await self._ws(scope, receive, send, match.group(1))
-        elif path in self._sockets:
+    async def _socket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path in self._sockets:
             await self._sockets[path](scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008})
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
 class EdgeServer(uvicorn.Server):

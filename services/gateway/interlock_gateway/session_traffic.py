@@ -115,9 +115,11 @@ class SessionTraffic:
         await self._sessions.stop()
         await self.pulse.stop()
 
-    def reply(self, session: OpenSession, request: McpRequest) -> SessionReply:
+    def reply(
+        self, session: OpenSession, request: McpRequest, kind: type[SessionReply] = SessionReply
+    ) -> SessionReply:
         """The client of one request, in place of the plain reply."""
-        reply = SessionReply(
+        reply = kind(
             request.reply.channel, session, request.request_id, self._journal, self._asking, self._open.opened
         )
         request.reply = reply

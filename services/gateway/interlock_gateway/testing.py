@@ -39,8 +39,10 @@ from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.routing import Catalog
 from interlock_gateway.rpc_endpoint import RpcEndpoint
+from interlock_gateway.server import Endpoints
 from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import OpenSession, Sessions
+from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
@@ -172,17 +174,22 @@ class NoSessions:
 
 @dataclass
 class Answer:
-    """What came back over ASGI."""
+    """What came back over ASGI; nothing more is taken while ``reading`` is not set."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
     complete: bool = False
+    reading: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.reading.set()
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
 
     async def take(self, message: dict[str, Any]) -> None:
+        await self.reading.wait()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
@@ -282,6 +289,12 @@ class EdgeWorld:
         )
         front = self.front()
         return WsEndpoint(parts, self.authenticator, self.live, origins=front.origins, public_url=front.public_url)
+
+    def endpoints(self) -> Endpoints:
+        """Every way to be spoken to, for a router."""
+        mcp = self.endpoint()
+        sse = SseEndpoint(mcp.front, self.catalog, mcp.methods, self.sessions, self.traffic)
+        return Endpoints(mcp, sse, self.rpc(), self.ws())
 
     def register(self, upstream: Upstream) -> None:
         self.changes.take(upstream_key(upstream.id), upstream)

@@ -29,7 +29,7 @@ async def _no_rest(scope: dict[str, Any], receive: Any, send: Any) -> None:
 async def edge(world: EdgeWorld) -> AsyncGenerator[str]:
     """``world`` behind a listener; yields its address."""
     listener = listen("127.0.0.1", 0)
-    server = make_server(Router(world.endpoint(), world.rpc(), world.ws(), _no_rest))
+    server = make_server(Router(world.endpoints(), _no_rest))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     try:

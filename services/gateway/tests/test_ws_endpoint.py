@@ -77,7 +77,7 @@ async def address(world: EdgeWorld) -> AsyncGenerator[str]:
         await send({"type": "http.response.body", "body": b""})
 
     listener = listen("127.0.0.1", 0)
-    server = make_server(Router(world.endpoint(), world.rpc(), world.ws(), no_rest))
+    server = make_server(Router(world.endpoints(), no_rest))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
