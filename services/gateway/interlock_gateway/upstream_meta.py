@@ -29,6 +29,8 @@ def meta_for(
     if upstream.era == "legacy":
         for key in META_MODERN:
             meta.pop(key, None)
+        if session is not None:
+            _say_level(meta, session[1].log_level)
     else:
         meta[META_VERSION] = _VERSION
         if session is None:
@@ -42,3 +44,10 @@ def meta_for(
     for key, value in telemetry.inject({}).items():
         meta[key] = msgspec.Raw(_encode(value))
     return meta
+
+
+def _say_level(meta: dict[str, msgspec.Raw], level: str) -> None:
+    """What a session was set to, for whoever sets it at the upstream; it does not leave as it stands here."""
+    meta.pop(META_LOG_LEVEL, None)
+    if level:
+        meta[META_LOG_LEVEL] = msgspec.Raw(_encode(level))
