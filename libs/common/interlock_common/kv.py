@@ -6,7 +6,7 @@ from typing import cast
 import msgspec
 import structlog
 from nats.js.api import Header, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, KeyNotFoundError, NoKeysError, NotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
 
 from interlock_common.bus import Bus
 from interlock_common.errors import Conflict, NotFound
@@ -66,12 +66,10 @@ async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
 
 
 async def keys(bus: Bus, bucket: Bucket, pattern: str) -> list[str]:
-    """The keys that fit a pattern (``*`` for one token), read from the bus itself."""
-    held = await bus.js.key_value(bucket.name)
-    try:
-        return await held.keys(filters=[pattern])  # pyright: ignore[reportUnknownMemberType] - untyped **kwargs
-    except NoKeysError:
-        return []
+    """The keys that fit a pattern (``*`` for one token), read from the bus itself; those just removed too."""
+    prefix = f"$KV.{bucket.name}."
+    info = await bus.js.stream_info(f"KV_{bucket.name}", subjects_filter=prefix + pattern)
+    return [subject.removeprefix(prefix) for subject in info.state.subjects or ()]
 
 
 async def create(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> bool:

@@ -9,11 +9,10 @@ from typing import Protocol
 from nats.aio.msg import Msg
 
 from interlock_common.messages.subjects import session_stream
-from interlock_gateway.journal import Journal
+from interlock_gateway.journal import NEWEST, Journal
 
 GET = "get"
 _WAIT_SECONDS = 1.0
-_RETRY_SECONDS = 0.2
 
 
 class Reader(Protocol):
@@ -52,18 +51,10 @@ class Feed:
                 del self._readers[session]
 
     async def _run(self) -> None:
-        after = await self._beginning()
-        async with self._journal.read(session_stream("*", GET), after) as reading:
+        async with self._journal.read(session_stream("*", GET), NEWEST) as reading:
             while True:
                 message = await reading.next(_WAIT_SECONDS)
                 if message is not None:
                     session = message.subject.split(".")[2]
                     for reader in tuple(self._readers.get(session, ())):
                         reader.take(reading.place, message)
-
-    async def _beginning(self) -> int:
-        while True:
-            last = await self._journal.last()
-            if last is not None:
-                return last
-            await self._journal.clock.sleep(_RETRY_SECONDS)

@@ -27,6 +27,8 @@ _PUBLISH_SECONDS = 2.0
 _GIVE_UP_SECONDS = 30.0
 _RETRY_SECONDS = 0.1
 _UNIQUE = "Nats-Msg-Id"
+NEWEST = -1
+"""In place of a place: behind all that is there when reading begins."""
 
 _AWAY = (NatsError, JetStreamError, Unavailable, OSError)
 
@@ -72,12 +74,10 @@ class Journal:
             raise Unavailable(f"streams cannot be kept at the moment: {type(error).__name__}") from error
         return ack.seq
 
-    async def last(self) -> int | None:
-        """The place of the newest message of all; None where the bus does not say."""
-        try:
-            return (await self.stream.stream_info(SESSION_MESSAGES.name)).state.last_seq
-        except _AWAY:
-            return None
+    async def extent(self) -> tuple[str, int]:
+        """When the count of places began, which a restart of the bus does anew, and the place of the newest message."""
+        info = await self.stream.stream_info(SESSION_MESSAGES.name)
+        return str(info.created), info.state.last_seq
 
     @asynccontextmanager
     async def read(self, subject: str, after: int = 0) -> AsyncGenerator["Reading"]:
@@ -151,6 +151,7 @@ class Reading:
         self.place = after
         self._journal = journal
         self._subject = subject
+        self._epoch = ""
         self._generation = -1
         self._subscription: JetStreamContext.PushSubscription | None = None
 
@@ -190,9 +191,12 @@ class Reading:
             return self._subscription
         await self.close()
         generation = self._journal.generation
-        last = await self._journal.last()
-        if last is not None and last < self.place:  # the bus was restarted, and counts from the beginning
+        epoch, last = await self._journal.extent()
+        if self._epoch not in {"", epoch}:
             self.place = 0
+        elif self.place == NEWEST:
+            self.place = last
+        self._epoch = epoch
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self.place + 1, ack_policy=AckPolicy.NONE
         )

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.messages import resources
+from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.gateway import Session
 from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
 from interlock_gateway.sessions import Sessions
-from interlock_gateway.testing import ADA, Answer, EdgeWorld, Signer, ask
+from interlock_gateway.testing import ADA, Answer, EdgeWorld, Signer, ask, result_of, upstream_at
 
 _SIGNER = Signer()
 LIST = b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}'
@@ -152,3 +154,62 @@ async def edge_at(embedded_bus: EmbeddedBus) -> AsyncGenerator[Edge]:
         yield edge
     finally:
         await edge.stop()
+
+
+@dataclass
+class Conversing:
+    """An upstream of the handshake era whose calls say what a test has them say.
+
+    ``say`` is read by the call that runs; what is no bytes ends it. ``heard`` is what came besides calls.
+    """
+
+    say: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue[bytes | None])
+    heard: list[Any] = field(default_factory=list[Any])
+    calls: list[Any] = field(default_factory=list[Any])
+    left: int = 0
+    ended: int = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "DELETE":
+            self.ended += 1
+            return web.Response(status=200)
+        if request.method != "POST":
+            return web.Response(status=405)
+        message = msgspec.json.decode(await request.read())
+        if message.get("method") == "initialize":
+            result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "u"}}
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            return web.json_response(answer, headers={"Mcp-Session-Id": "at-upstream"})
+        if message.get("method") == "tools/call":
+            return await self._call(request, message)
+        self.heard.append(message)
+        return web.Response(status=202)
+
+    def progress(self, number: int) -> None:
+        params = {"progressToken": "p", "progress": number}
+        self.say.put_nowait(
+            msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+        )
+
+    def ask(self, method: str, **params: Any) -> None:
+        self.say.put_nowait(msgspec.json.encode({"jsonrpc": "2.0", "id": "asked", "method": method, "params": params}))
+
+    def answer(self) -> None:
+        self.say.put_nowait(None)
+
+    async def _call(self, request: web.Request, message: Any) -> web.StreamResponse:
+        self.calls.append(message)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while (said := await self.say.get()) is not None:
+                await response.write(b"data: " + said + b"\n\n")
+            await response.write(b"data: " + result_of(message["id"]) + b"\n\n")
+        except (asyncio.CancelledError, ConnectionError):
+            self.left += 1
+            raise
+        return response
+
+
+def conversing_at(url: str) -> Upstream:
+    return upstream_at(url, era="legacy", protocol_version="2025-11-25")

@@ -3,7 +3,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from interlock_common.testing.bus import EmbeddedBus
 from interlock_gateway.testing import EdgeWorld, Handler, serving
+from interlock_gateway.testing_edges import Conversing, Edge, conversing_at, edge_at
 
 type Serve = Callable[[Handler], Awaitable[str]]
 
@@ -14,6 +16,23 @@ async def world() -> AsyncGenerator[EdgeWorld]:
     world = EdgeWorld()
     yield world
     await world.ways.stop()
+
+
+@pytest.fixture
+async def edges(embedded_bus: EmbeddedBus) -> AsyncGenerator[tuple[Edge, Edge]]:
+    """Two edges of one deployment, on a real bus."""
+    async with edge_at(embedded_bus) as first, edge_at(embedded_bus) as second:
+        yield first, second
+
+
+@pytest.fixture
+async def upstream(edges: tuple[Edge, Edge], serve: Serve) -> Conversing:
+    """An upstream of the handshake era that both edges know."""
+    conversing = Conversing()
+    url = await serve(conversing.handle)
+    for edge in edges:
+        edge.world.register(conversing_at(url))
+    return conversing
 
 
 @pytest.fixture

@@ -1,23 +1,21 @@
 """Sessions of the handshake era on a real bus, on two edges."""
 
-from collections.abc import AsyncGenerator
+import asyncio
 
 import pytest
 
-from interlock_common.messages.gateway import session_key
+from interlock_common import kv
+from interlock_common.messages.catalog import Upstream
+from interlock_common.messages.gateway import UpstreamSession, session_key, upstream_session_key
+from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
 from interlock_gateway import streams
-from interlock_gateway.testing import EVE
-from interlock_gateway.testing_edges import Edge, edge_at, initialize_body
+from interlock_gateway.testing import EVE, upstream_at
+from interlock_gateway.testing_edges import Edge, initialize_body
+from interlock_gateway.upstreams.sessions import SHARED
 
 INITIALIZE = initialize_body(roots={})
-
-
-@pytest.fixture
-async def edges(embedded_bus: EmbeddedBus) -> AsyncGenerator[tuple[Edge, Edge]]:
-    async with edge_at(embedded_bus) as first, edge_at(embedded_bus) as second:
-        yield first, second
 
 
 async def test_a_session_is_known_on_every_edge_at_once(edges: tuple[Edge, Edge]) -> None:
@@ -83,3 +81,73 @@ async def test_a_bus_that_is_away_is_said_so(edges: tuple[Edge, Edge], embedded_
         assert (answer.status, answer.json()["error"]["data"]["code"]) == (503, "unavailable")
     await embedded_bus.start()
     await until(lambda: all(edge.bus.connected for edge in edges))
+
+
+async def test_the_end_of_a_session_is_told_to_its_upstreams(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = edges
+    ended: list[tuple[str, str]] = []
+
+    class Way:
+        async def end_session(self, upstream: Upstream, key: str) -> None:
+            ended.append((upstream.id, key))
+
+    def transport(_: Upstream) -> Way:
+        return Way()
+
+    monkeypatch.setattr(second.world.upstreams, "transport", transport)
+    second.world.register(upstream_at("http://127.0.0.1:9/mcp"))
+    session, other = await first.initialize(), await first.initialize()
+    for owner in (session, other):
+        for upstream in ("u1", "gone"):
+            key = upstream_session_key(session_key(owner), upstream)
+            await kv.put(first.bus, UPSTREAM_SESSIONS, key, UpstreamSession("x", "2025-11-25"))
+    assert (await second.ask(session=session, method="DELETE")).status == 204
+    await until(lambda: not second.world.traffic._background)  # pyright: ignore[reportPrivateUsage]
+    assert ended == [("u1", f"{SHARED}{session_key(session)}")]
+    left = [
+        key
+        for key in await kv.keys(first.bus, UPSTREAM_SESSIONS, "*.*")
+        if await kv.get(first.bus, UPSTREAM_SESSIONS, key, UpstreamSession)
+    ]
+    assert sorted(left) == sorted(upstream_session_key(session_key(other), each) for each in ("u1", "gone"))
+
+
+async def test_a_session_in_use_lives_on_and_an_unused_one_ends_with_its_streams(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_CHECK_SECONDS", 0.05)
+    first, second = edges
+    for edge in edges:
+        monkeypatch.setattr(edge.world.sessions, "_lifetime", 2.0)
+        monkeypatch.setattr(edge.world.sessions, "_renewal", 0.5)
+    used, unused, streaming = [await first.initialize() for _ in range(3)]
+    stream = await first.stream(streaming)
+
+    async def keep_using() -> None:
+        while True:
+            assert (await second.ask(session=used)).status == 200
+            await asyncio.sleep(0.1)
+
+    using = asyncio.create_task(keep_using())
+    await until(lambda: session_key(unused) not in first.mirror.items, 10)
+    await asyncio.wait([using], timeout=1.5)
+    assert not using.done()
+    assert {session_key(used), session_key(streaming)} <= first.mirror.items.keys()
+    assert not stream.task.done()
+    using.cancel()
+    await asyncio.gather(using, return_exceptions=True)
+    stream.task.cancel()
+    assert (await second.ask(session=unused)).status == 404
+
+
+async def test_a_level_that_is_set_does_not_make_a_session_live_for_ever(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = edges
+    monkeypatch.setattr(first.world.sessions, "_lifetime", 1.0)
+    session = await first.initialize()
+    body = b'{"jsonrpc":"2.0","id":3,"method":"logging/setLevel","params":{"level":"error"}}'
+    assert (await first.ask(body, session)).json()["result"] == {}
+    await until(lambda: session_key(session) not in first.mirror.items, 10)
