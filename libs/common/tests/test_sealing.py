@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from interlock_common.sealing import SealBroken, Sealer
 
-SEALER = Sealer(b"a secret of the deployment")
+SEALER, OTHER = Sealer(b"a secret of the deployment"), Sealer(b"another")
 
 
 @given(st.binary(max_size=200), st.binary(max_size=20))
@@ -29,7 +29,20 @@ def test_another_context_purpose_or_secret_opens_nothing(sealer: Sealer, purpose
         sealer.open(purpose, sealed, context)
 
 
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=20))
+def test_a_name_looks_the_same_each_time_and_opens_in_its_context_alone(content: bytes, context: bytes) -> None:
+    sealed = SEALER.seal_name("task", content, context)
+    assert sealed == SEALER.seal_name("task", content, context)
+    assert SEALER.open_name("task", sealed, context) == content
+    wrong = ((SEALER, "task", context + b"x"), (SEALER, "other", context), (OTHER, "task", context))
+    for sealer, purpose, where in wrong:
+        with pytest.raises(SealBroken):
+            sealer.open_name(purpose, sealed, where)
+
+
 @given(st.text(max_size=80))
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(SealBroken):
         SEALER.open("cursor", text)
+    with pytest.raises(SealBroken):
+        SEALER.open_name("cursor", text)

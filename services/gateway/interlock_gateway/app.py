@@ -49,6 +49,7 @@ from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
+from interlock_gateway.tasks import Tasks
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.as_modern import ModernCall
@@ -213,6 +214,7 @@ class Edge:
             live=self._live,
             concurrency=Concurrency(settings.principal_concurrency),
             changes=self._changes,
+            tasks=Tasks(self._sealer),
         )
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
         self._front = HttpFront(

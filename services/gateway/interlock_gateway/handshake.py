@@ -14,6 +14,8 @@ from interlock_gateway.routing import may_see_upstream
 _encode = msgspec.json.encode
 SERVER = {"name": "interlock", "title": "Interlock", "version": "0.1.0"}
 _TTL_MS = 60_000
+_TASKS: dict[str, Any] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+"""Of 2025-11-25, and without lists: a client has the ids of its own."""
 
 
 class Initialize(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,9 +44,10 @@ def read_initialize(params: msgspec.Raw) -> Initialize:
 
 
 def initialize_result(version: str, offer: Offer, caller: Caller) -> bytes:
-    said: dict[str, Any] = {
-        "protocolVersion": version, "capabilities": capabilities_of(offer, caller), "serverInfo": SERVER,
-    }  # fmt: skip
+    capabilities = capabilities_of(offer, caller)
+    if any("tasks" in _declared(upstream) for upstream in _seen(offer, caller)):
+        capabilities["tasks"] = _TASKS
+    said: dict[str, Any] = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": SERVER}
     return _encode(said | _instructions(offer, caller))
 
 

@@ -16,7 +16,7 @@ from interlock_gateway.http_front import HttpFront
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
 from interlock_gateway.leaving import while_connected
 from interlock_gateway.methods import Incoming, Methods
-from interlock_gateway.operations import OPERATIONS, Params
+from interlock_gateway.operations import Params
 from interlock_gateway.reply import Reply, Send
 from interlock_gateway.requests import McpRequest, Receive, Scope
 from interlock_gateway.revisions import LEGACY, SESSION_HEADER, VERSION_HEADER, check_modern, is_modern
@@ -75,7 +75,7 @@ class McpEndpoint:
             otel_context.detach(token)
 
     async def _modern(self, request: McpRequest, caller: Caller, params: Params, meta: Params) -> None:
-        operation = OPERATIONS.get(request.method)
+        operation = self.methods.operations.get(request.method)
         if operation is not None:
             request.target = operation.target(params)
         named = request.target if operation is not None and operation.in_header else None

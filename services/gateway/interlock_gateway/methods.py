@@ -14,7 +14,7 @@ from interlock_gateway.client import Client
 from interlock_gateway.handshake import discover_result
 from interlock_gateway.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
 from interlock_gateway.listing import LISTS, Listing
-from interlock_gateway.operations import OPERATIONS, Params
+from interlock_gateway.operations import OPERATIONS, Operation, Params
 from interlock_gateway.routing import offer_for
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.tool_calls import Call, ToolCalls
@@ -59,11 +59,12 @@ class Methods:
         self._listing = listing
         self._sessions = sessions
         self._more = more or {}
+        self.operations: Mapping[str, Operation] = {**OPERATIONS, **tool_calls.tasks.operations()}
 
     async def serve(self, request: Incoming, client: Client) -> None:
         """Answer through ``client``; raises RpcError or InterlockError for what the caller is to be told."""
         method = request.method
-        if method in OPERATIONS:
+        if method in self.operations:
             await self._call(request, client)
         elif method in LISTS:
             await self._list(request, client)
@@ -80,7 +81,7 @@ class Methods:
             raise RpcError(METHOD_NOT_FOUND, f"unknown method {method[:_MAX_NAME]}", status=404)
 
     async def _call(self, request: Incoming, client: Client) -> None:
-        operation = OPERATIONS[request.method]
+        operation = self.operations[request.method]
         target = request.target = request.target or operation.target(request.params)
         call = Call(
             operation=operation,

@@ -10,6 +10,7 @@ import msgspec
 
 from interlock_common.messages.plugins import Hook
 from interlock_gateway import jsonrpc
+from interlock_gateway.authentication import Caller
 from interlock_gateway.jsonrpc import INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError
 from interlock_gateway.offers import Offer, Route
 
@@ -31,7 +32,7 @@ class Operation:
 
     method: str
     target: Callable[[Params], str]
-    find: Callable[[Offer, str], Route | None]
+    find: Callable[[Offer, str, Caller], Route | None]
     original: Callable[[Route, str], str]
     rename: Callable[[Params, str], Params]
     permission: str
@@ -58,15 +59,19 @@ def _reference(params: Params) -> str:
     return jsonrpc.string(ref.get("name"), "params.ref.name")
 
 
-def _tool(offer: Offer, name: str) -> Route | None:
+def _tool(offer: Offer, name: str, _caller: Caller) -> Route | None:
     return offer.routes["tool"].get(name)
 
 
-def _prompt(offer: Offer, name: str) -> Route | None:
+def _prompt(offer: Offer, name: str, _caller: Caller) -> Route | None:
     return offer.routes["prompt"].get(name)
 
 
-def _completed(offer: Offer, target: str) -> Route | None:
+def _resource(offer: Offer, uri: str, _caller: Caller) -> Route | None:
+    return offer.resource(uri)
+
+
+def _completed(offer: Offer, target: str, _caller: Caller) -> Route | None:
     return offer.routes["prompt"].get(target) or offer.routes["template"].get(target) or offer.resource(target)
 
 
@@ -109,7 +114,7 @@ CALL_TOOL = Operation(
     "tool_post_invoke",
 )  # fmt: skip
 READ_RESOURCE = Operation(
-    "resources/read", _uri, Offer.resource, Route.original_uri, _with_uri, "resources.read", _unknown_resource,
+    "resources/read", _uri, _resource, Route.original_uri, _with_uri, "resources.read", _unknown_resource,
     "resource_pre_fetch", "resource_post_fetch", payload="uri",
 )  # fmt: skip
 GET_PROMPT = Operation(

@@ -44,6 +44,7 @@ from interlock_gateway.session_traffic import SessionTraffic, Surroundings
 from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
+from interlock_gateway.tasks import Tasks
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.as_modern import ModernCall
@@ -271,7 +272,8 @@ class EdgeWorld:
     def methods(self) -> Methods:
         hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
         tool_calls = ToolCalls(
-            self.catalog, self.recorder, hooks, self.upstreams, self.live, Concurrency(100), self.changes
+            self.catalog, self.recorder, hooks, self.upstreams, self.live, Concurrency(100), self.changes,
+            Tasks(Sealer(b"secret")),
         )
         listing = Listing(Sealer(b"secret"), self.page_size)
         return Methods(tool_calls, listing, self.sessions, self.subscriptions.methods())

@@ -27,6 +27,7 @@ from interlock_gateway.recording import CallRecord, Outcome, Recorder
 from interlock_gateway.results import Result, finish
 from interlock_gateway.revisions import META_CAPABILITIES
 from interlock_gateway.routing import Catalog, may_see, offer_for
+from interlock_gateway.tasks import Tasks
 from interlock_gateway.upstream_meta import meta_for
 from interlock_gateway.upstreams.dispatch import Upstreams
 from interlock_gateway.upstreams.sessions import SHARED
@@ -77,6 +78,7 @@ class ToolCalls:
     live: LiveWork
     concurrency: Concurrency
     changes: Changes
+    tasks: Tasks
 
     async def call_tool(self, call: Call, client: Client) -> None:
         """Route, authorize, record, inspect, call, inspect, answer, record.
@@ -119,7 +121,7 @@ class ToolCalls:
     def _authorized_route(self, call: Call) -> Route:
         """The route of a public name, if the caller may take it; what one may not see is unknown, word for word."""
         caller, operation = call.caller, call.operation
-        route = operation.find(offer_for(self.catalog, caller, call.server_id), call.target)
+        route = operation.find(offer_for(self.catalog, caller, call.server_id), call.target, caller)
         if route is None or not may_see(caller, route):
             raise operation.unknown(call.target, call.modern)
         if not route.usable:
@@ -167,7 +169,7 @@ class ToolCalls:
                     return await self._result(call, route, envelope, record)
                 if isinstance(envelope.id, msgspec.UnsetType):
                     if not self.changes.heard(route.upstream.id, message):
-                        await client.notify(message)
+                        await client.notify(self.tasks.rewritten_notification(message, route, call.caller))
                 else:
                     await _pass_request(envelope, client, exchange)
         raise UpstreamMisbehaved(f"upstream {route.upstream.name} ended its answer without a result")
@@ -184,6 +186,7 @@ class ToolCalls:
             result = await self.hooks.run(binding, _hook_context(call, route, original), result, record)
         if route.rename is not None:
             result = rewrite_result(result, route.rename)
+        result = self.tasks.rewritten(result, route, call.caller)
         return finish(result, call.request_id, record.intent, modern=call.modern)
 
 
