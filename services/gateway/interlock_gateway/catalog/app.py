@@ -12,16 +12,19 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine, transaction
 from interlock_common.errors import ConfigurationError, Unavailable
 from interlock_common.messages.access import MAX_PAYLOAD
+from interlock_common.messages.resources import GRANTS
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions
 from interlock_gateway.catalog.bus import BusOutlet, bind, ensure_buckets, follow_changes, published
 from interlock_gateway.catalog.config import Settings
+from interlock_gateway.catalog.grants import Grants
 from interlock_gateway.catalog.keeping import Keeper
 from interlock_gateway.catalog.listening import Listening
 from interlock_gateway.catalog.looking import Looking, Pace
 from interlock_gateway.catalog.noticing import Noticing
 from interlock_gateway.catalog.outlet import Discover
+from interlock_gateway.catalog.own_grants import OwnGrants
 from interlock_gateway.catalog.pinning import Policy
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.reaching import Reaching
@@ -33,6 +36,8 @@ from interlock_gateway.catalog.upstreams import Upstreams
 from interlock_gateway.upstreams.addresses import AddressPolicy, upstream_connector
 from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
+from interlock_gateway.upstreams.grants import Vault
+from interlock_gateway.upstreams.oauth import UserTokens
 from interlock_gateway.upstreams.tls import TlsContexts
 
 _RETRY_SECONDS = 0.5
@@ -58,6 +63,8 @@ class Catalog:
         self._transports = transports
         clock = service.clock
         outlet = BusOutlet(service.bus, service.audit, clock)
+        self._grants = Grants(engine, outlet, clock)
+        transports.for_users(_users(settings, service, transports, self._grants))
         self._publisher = Publisher(engine, outlet)
         policy = Policy(settings.definition_widened, settings.definition_described, settings.definition_new)
         looking = Looking(engine, outlet, self._publisher, discover, clock, policy, Pace(settings.refresh_interval))
@@ -69,8 +76,8 @@ class Catalog:
         self._noticing = Noticing(looking, clock, concurrency=settings.refresh_concurrency)
         self._listening = Listening(engine, transports.by_kind, self._noticing, clock, limit=settings.listen_limit)
         self._publisher.on_published(self._listening.reconsider)
-        upstreams = Upstreams(engine, outlet, self._publisher, registering)
-        bind(service.bus, upstreams, Servers(engine, outlet, self._publisher))
+        upstreams = Upstreams(engine, outlet, self._publisher, registering, self._grants)
+        bind(service.bus, upstreams, Servers(engine, outlet, self._publisher), self._grants)
         service.health.ready_when("bucket", self._problem)
 
     async def run(self) -> None:
@@ -96,6 +103,7 @@ class Catalog:
             try:
                 await ensure_buckets(self._service.bus)
                 await self._publisher.reconcile(await published(self._service.bus))
+                await self._grants.reconcile(await published(self._service.bus, GRANTS))
                 break
             except Unavailable:
                 await self._service.clock.sleep(_RETRY_SECONDS)
@@ -120,6 +128,12 @@ async def reaching(settings: Settings, transports: Transports, policy: AddressPo
             session, policy, TlsContexts(SYSTEM_CLOCK), transports.credentials, transports.by_kind,
             settings.discovery_timeout,
         )  # fmt: skip
+
+
+def _users(settings: Settings, service: Service, transports: Transports, grants: Grants) -> UserTokens:
+    vault = Vault(_sealer(settings) or Sealer(os.urandom(32)))
+    own = OwnGrants(grants, service.clock)
+    return UserTokens(own, vault, transports.endpoints, service.clock, holder=service.bus.instance)
 
 
 def _sealer(settings: Settings) -> Sealer | None:

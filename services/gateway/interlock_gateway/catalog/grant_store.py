@@ -36,7 +36,7 @@ class GrantStore:
             return None
         self._session.add(GrantRow(
             upstream_id=request.upstream_id, principal=request.principal,
-            **values | {"generation": now * 1000},  # above that of a grant that was revoked, which mirrors may still have
+            **values | {"generation": now * 1000},  # above that of a grant that was revoked before
         ))  # fmt: skip
         await self._session.flush()
         return await self._written(request)

@@ -9,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_common.errors import Unavailable
 from interlock_common.messages.catalog import CatalogItem, Definition, DefinitionKind, Era, Upstream, UpstreamChanged
 from interlock_common.messages.common import Actor
+from interlock_common.messages.grants import Grant
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
+from interlock_gateway.catalog.grants import Grants
 from interlock_gateway.catalog.keeping import Keeper
 from interlock_gateway.catalog.looking import Looking, Pace
 from interlock_gateway.catalog.pinning import Policy
@@ -44,6 +46,7 @@ class FakeOutlet:
     """Keeps what would go onto the bus; ``away`` refuses as a lost bus does, ``silent`` loses the audit stream."""
 
     bucket: dict[str, CatalogItem] = field(default_factory=dict[str, CatalogItem])
+    grants: dict[str, Grant] = field(default_factory=dict[str, Grant])
     events: list[UpstreamChanged] = field(default_factory=list[UpstreamChanged])
     actions: list[Deed] = field(default_factory=list[Deed])
     away: bool = False
@@ -56,6 +59,14 @@ class FakeOutlet:
     async def delete(self, key: str) -> None:
         self._here()
         self.bucket.pop(key, None)
+
+    async def show_grant(self, key: str, grant: Grant) -> None:
+        self._here()
+        self.grants[key] = grant
+
+    async def hide_grant(self, key: str) -> None:
+        self._here()
+        self.grants.pop(key, None)
 
     async def changed(self, event: UpstreamChanged) -> None:
         self._here()
@@ -101,6 +112,7 @@ class Parts:
     looking: Looking
     upstreams: Upstreams
     servers: Servers
+    grants: Grants
 
 
 def wire(engine: AsyncEngine, *, policy: Policy | None = None, secret: bytes | None = b"a secret of tests") -> Parts:
@@ -110,5 +122,7 @@ def wire(engine: AsyncEngine, *, policy: Policy | None = None, secret: bytes | N
     looking = Looking(engine, outlet, publisher, world, clock, policy or Policy(), Pace(60))
     keeper = Keeper(None if secret is None else Sealer(secret))
     registering = Registering(engine, outlet, publisher, looking, keeper, clock, patience=0)
-    upstreams = Upstreams(engine, outlet, publisher, registering)
-    return Parts(engine, outlet, world, clock, publisher, looking, upstreams, Servers(engine, outlet, publisher))
+    grants = Grants(engine, outlet, clock)
+    upstreams = Upstreams(engine, outlet, publisher, registering, grants)
+    servers = Servers(engine, outlet, publisher)
+    return Parts(engine, outlet, world, clock, publisher, looking, upstreams, servers, grants)

@@ -21,6 +21,7 @@ from interlock_gateway.catalog.errors import (
     DefinitionNotFound,
     UpstreamNotFound,
 )
+from interlock_gateway.catalog.grants import Grants
 from interlock_gateway.catalog.outlet import Outlet
 from interlock_gateway.catalog.pinning import Change
 from interlock_gateway.catalog.publishing import Publisher
@@ -33,11 +34,14 @@ from interlock_gateway.catalog.visibility import may_see, require, require_owner
 class Upstreams:
     """What can be done with upstreams, each on behalf of an actor; nothing sealed is ever answered."""
 
-    def __init__(self, engine: AsyncEngine, outlet: Outlet, publisher: Publisher, registering: Registering) -> None:
+    def __init__(
+        self, engine: AsyncEngine, outlet: Outlet, publisher: Publisher, registering: Registering, grants: Grants
+    ) -> None:
         self._engine = engine
         self._outlet = outlet
         self._publisher = publisher
         self._registering = registering
+        self._grants = grants
 
     async def create(self, request: CreateUpstream) -> Upstream:
         """Register an upstream that answers; one that does not is refused with what failed.
@@ -72,6 +76,7 @@ class Upstreams:
         actor = request.actor
         upstream = await self._get(actor, request.id)
         require_owner(actor, upstream, "gateways.delete")
+        await self._grants.forget(upstream.id, actor)
         await self._registering.remove(upstream, actor)
         return Empty()
 

@@ -14,11 +14,14 @@ from interlock_gateway.upstreams.client_credentials import ClientCredentials
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import BasicProvider, Credentials, HeaderProvider, SealedSecrets
 from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.oauth import UserTokens
 from interlock_gateway.upstreams.rest import RestTransport
 from interlock_gateway.upstreams.sessions import SharedSessions
 from interlock_gateway.upstreams.sse import SseTransport
 from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.token_exchange import TokenExchange
 from interlock_gateway.upstreams.transport import Transport
+from interlock_gateway.upstreams.vouching import AuthVouches
 
 
 class Transports:
@@ -29,13 +32,15 @@ class Transports:
         bounds: Bounds, policy: AddressPolicy, session_lifetime: float,
     ) -> None:  # fmt: skip
         self.ways = Ways(bounds, policy, clock=clock)
-        self._endpoints = TokenEndpoints(policy)
+        self.endpoints = TokenEndpoints(policy)
         self.exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
         secrets = SealedSecrets(sealer)
+        self._users: UserTokens | None = None
         credentials = self.credentials = Credentials({
             "header": HeaderProvider(secrets),
             "basic": BasicProvider(secrets),
-            "client_credentials": ClientCredentials(secrets, self._endpoints, clock),
+            "client_credentials": ClientCredentials(secrets, self.endpoints, clock),
+            "token_exchange": TokenExchange(secrets, self.endpoints, AuthVouches(bus), clock),
         })  # fmt: skip
         over_bus = BusTransport(self.exchanges)
         self._over_sse = SseTransport(self.ways, credentials)
@@ -48,6 +53,11 @@ class Transports:
             "worker": over_bus,
         }
 
+    def for_users(self, users: UserTokens) -> None:
+        """Take what users granted as the credential of the kind ``oauth``."""
+        self._users = users
+        self.credentials.add("oauth", users)
+
     async def start(self) -> None:
         """The bus is connected."""
         await self.exchanges.start()
@@ -55,4 +65,6 @@ class Transports:
     async def stop(self) -> None:
         await self._over_sse.stop()
         await self.ways.stop()
-        await self._endpoints.close()
+        if self._users is not None:
+            await self._users.stop()
+        await self.endpoints.close()

@@ -46,7 +46,11 @@ class Credentials:
     """The credential of each upstream, as headers."""
 
     def __init__(self, providers: Mapping[str, Provider]) -> None:
-        self._providers = providers
+        self._providers = dict(providers)
+
+    def add(self, kind: str, provider: Provider) -> None:
+        """Take a provider of one more kind."""
+        self._providers[kind] = provider
 
     async def headers(self, upstream: Upstream, principal: str) -> Headers:
         """What to send to ``upstream`` for ``principal``; ask only where its kind is not ``none``."""
