@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,29 @@ async def test_a_server_says_its_era(world: World, known: str) -> None:
     assert said["era"] == ("legacy" if known else "modern")
     assert said["instructions"] == "ask me"
     assert "tools" in said["capabilities"]
+
+
+async def test_listening_lasts_as_long_as_the_server(world: World) -> None:
+    upstream = await world.register()
+    await world.connector()
+    pid = await world.until_answered(upstream)
+    async with world.transport.listen(upstream, "ada", "s1", ["file:///a"]) as notifications:
+        waiting = asyncio.ensure_future(anext(aiter(notifications), None))
+        request = call(upstream, "pid", session="s1")
+        async with world.transport.open(replace(request, capabilities=b"{}")) as exchange:
+            last = [msgspec.json.decode(message) async for message in exchange][-1]
+        own = msgspec.json.decode(last["result"]["content"][0]["text"])
+        assert own != pid  # a session that said nothing of its client has a server of its own
+        assert not waiting.done()
+        os.kill(own, signal.SIGKILL)
+        assert await asyncio.wait_for(waiting, 5) is None
+
+
+async def test_a_session_that_ends_ends_its_server(world: World) -> None:
+    upstream = await world.register()
+    await world.connector()
+    pid = await world.until_answered(upstream)
+    await world.transport.end_session(upstream, "another")
+    assert alive(pid)
+    await world.transport.end_session(upstream, "s1")
+    await until(lambda: not alive(pid))
