@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from interlock_gateway.nesting import deeper_than
+
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
@@ -25,6 +27,8 @@ STATUS = {
     MISSING_CAPABILITY: 400, UNSUPPORTED_PROTOCOL_VERSION: 400,
 }  # fmt: skip
 """The HTTP status that goes with an error in the stateless era (MCP 2026-07-28, transports); 200 with others."""
+
+MAX_DEPTH = 128
 
 type Id = int | str | float | None
 
@@ -106,6 +110,13 @@ def parse(body: bytes) -> Envelope:
     if envelope.jsonrpc != "2.0":
         raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', status=400)
     return envelope
+
+
+def parse_request(body: bytes) -> Envelope:
+    """The envelope of what a client sent; one that nests deeper than 128 levels is refused with -32600."""
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and deeper_than(body, MAX_DEPTH):
+        raise RpcError(INVALID_REQUEST, f"the body nests deeper than {MAX_DEPTH} levels", status=400)
+    return parse(body)
 
 
 def members(params: msgspec.Raw, what: str = "params") -> dict[str, msgspec.Raw]:

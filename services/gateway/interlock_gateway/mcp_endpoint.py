@@ -54,7 +54,7 @@ class McpEndpoint:
                 await request.reply.json(b"", status=405, headers=_ALLOW)
 
     async def _post(self, request: McpRequest, caller: Caller) -> None:
-        envelope = jsonrpc.parse(await request.body(self.front.max_body))
+        envelope = jsonrpc.parse_request(await request.body(self.front.max_body))
         if envelope.method is None:
             await self._answered(request, caller, envelope)
             return

@@ -45,7 +45,7 @@ class RpcEndpoint:
         if request.scope["method"] != "POST":
             await request.reply.json(b"", status=405, headers=_ALLOW)
             return
-        envelope = jsonrpc.parse(await request.body(self.front.max_body))
+        envelope = jsonrpc.parse_request(await request.body(self.front.max_body))
         if envelope.method is None:
             raise RpcError(INVALID_REQUEST, "the body is an answer, and nothing was asked", status=400)
         request.method = envelope.method

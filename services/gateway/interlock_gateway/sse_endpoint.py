@@ -106,7 +106,7 @@ class SseEndpoint:
             await request.reply.json(b"", status=405, headers=((b"allow", b"POST"),))
             return
         session = await self.sessions.find(_session_id(request), caller, request.server_id)
-        envelope = jsonrpc.parse(await request.body(self.front.max_body))
+        envelope = jsonrpc.parse_request(await request.body(self.front.max_body))
         if envelope.method is None:
             await self.traffic.answered(session, envelope)
         elif isinstance(envelope.id, msgspec.UnsetType):

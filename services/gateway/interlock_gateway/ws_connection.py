@@ -134,7 +134,7 @@ class WsConnection:
         limit = self._dependencies.max_message
         if len(message) > limit:
             raise RpcError(INVALID_REQUEST, f"a message is at most {limit} bytes")
-        return jsonrpc.parse(message)
+        return jsonrpc.parse_request(message)
 
     def _done(self, key: bytes) -> None:
         self._running.pop(key, None)

@@ -79,3 +79,15 @@ def test_params_and_results_are_not_rewritten() -> None:
     envelope = jsonrpc.parse(message(params=written.decode()))
     assert bytes(envelope.params) == written
     assert written in jsonrpc.request(1, "x", bytes(envelope.params))
+
+
+@pytest.mark.parametrize("nested", [b"[" * 5000 + b"]" * 5000, b'{"a":' * 200 + b"1" + b"}" * 200, b"[" * 5000])
+def test_what_nests_too_deep_is_refused_before_it_is_decoded(nested: bytes) -> None:
+    with pytest.raises(RpcError, match="nests deeper than 128 levels") as refused:
+        jsonrpc.parse_request(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":%s}}' % nested)
+    assert refused.value.status == 400
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    flat = b",".join([b"[]"] * 500)
+    assert jsonrpc.parse_request(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":[%s]}}' % flat)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock_gateway.upstreams.nesting import deeper_than
+from interlock_gateway.nesting import deeper_than
 
 _JSON = st.recursive(
     st.none() | st.integers() | st.text(alphabet='a"\\{}[]é\n', max_size=6),

@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 
 from interlock_common.messages.catalog import Era
+from interlock_gateway.nesting import deeper_than
 from interlock_gateway.revisions import META_CAPABILITIES, META_CLIENT, META_VERSION, MODERN
 from interlock_gateway.upstreams.exchange import Answer, RpcMessage, UpstreamUnusable
-from interlock_gateway.upstreams.nesting import deeper_than
 
 CLIENT = {"name": "interlock", "version": "0.1.0"}
 META = {META_VERSION: MODERN, META_CLIENT: CLIENT, META_CAPABILITIES: {}}

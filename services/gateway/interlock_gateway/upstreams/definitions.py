@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import msgspec
 
 from interlock_common.messages.catalog import Definition, DefinitionKind
+from interlock_gateway.nesting import deeper_than
 from interlock_gateway.upstreams.exchange import UpstreamUnusable
-from interlock_gateway.upstreams.nesting import deeper_than
 
 MAX_DEFINITIONS = 10_000
 MAX_DEFINITION_BYTES = 4 * 1024 * 1024

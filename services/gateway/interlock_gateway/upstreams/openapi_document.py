@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from interlock_common.errors import InvalidInput
-from interlock_gateway.upstreams.nesting import deeper_than
+from interlock_gateway.nesting import deeper_than
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64

@@ -8,8 +8,8 @@ import msgspec
 
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.catalog import RestCall
+from interlock_gateway.nesting import deeper_than
 from interlock_gateway.upstreams.arguments import SchemaInvalid, compiled
-from interlock_gateway.upstreams.nesting import deeper_than
 from interlock_gateway.upstreams.openapi_arguments import Arguments, is_json
 from interlock_gateway.upstreams.openapi_document import MAX_DEPTH, Document, Mapping, Unusable, mapping, text
 from interlock_gateway.upstreams.openapi_schema import SchemaWriter, TooMuch, Work

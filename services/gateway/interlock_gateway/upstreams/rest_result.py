@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from interlock_gateway.nesting import deeper_than
 from interlock_gateway.upstreams import json_path
-from interlock_gateway.upstreams.nesting import deeper_than
 
 MAX_DEPTH = 64
 MAX_EXCERPT = 2000

@@ -14,5 +14,8 @@ def deeper_than(document: bytes, levels: int) -> bool:
     for _ in range(levels):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"")
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):  # nothing closes: it is no JSON, however deep
+            return True
+        brackets = outer
     return bool(brackets)
