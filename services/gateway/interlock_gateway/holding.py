@@ -50,20 +50,26 @@ class _Held[C: Holdable]:
 
 
 class Holding[C: Holdable]:
-    """The calls that this edge holds: at most ``per_principal`` and ``total``, for ``lifetime`` seconds a round."""
+    """The calls that this edge holds: at most ``per_principal`` and ``total``, for ``lifetime`` seconds a round.
+
+    Of what may run at an upstream at once (``upstream_concurrency``, unless it has a limit of its own) at most half
+    may wait: the rest is for those that do not.
+    """
 
     def __init__(
         self, states: RequestStates, clock: Clock, edge: str, *, lifetime: float = 300.0, per_principal: int = 32,
-        total: int = 1000,
+        upstream_concurrency: int = 64, total: int = 1000,
     ) -> None:  # fmt: skip
         self.states = states
         self.edge = edge
         self._clock = clock
         self._lifetime = lifetime
         self._per_principal = per_principal
+        self._upstream_concurrency = upstream_concurrency
         self._total = total
         self._held: dict[str, _Held[C]] = {}
         self._of_principals: Counter[str] = Counter()
+        self._at_upstreams: Counter[str] = Counter()
         self._ending: set[asyncio.Task[None]] = set()
 
     def keep(self, call: C) -> str:
@@ -92,10 +98,8 @@ class Holding[C: Holdable]:
     def forget(self, call: C) -> None:
         """A call that has ended takes no place."""
         if self._held.pop(call.hold, None) is not None:
-            principal = call.request.principal
-            self._of_principals[principal] -= 1
-            if self._of_principals[principal] <= 0:
-                del self._of_principals[principal]
+            _give_back(self._of_principals, call.request.principal)
+            _give_back(self._at_upstreams, call.request.upstream.id)
 
     async def stop(self) -> None:
         """End every call that waits; the process ends."""
@@ -107,14 +111,19 @@ class Holding[C: Holdable]:
         await asyncio.gather(*(each.call.close() for each in held), *self._ending, return_exceptions=True)
 
     def _admit(self, call: C) -> _Held[C]:
-        principal = call.request.principal
+        principal, upstream = call.request.principal, call.request.upstream
         if self._of_principals[principal] >= self._per_principal:
             raise TooManyHeld(f"a principal has at most {self._per_principal} calls waiting for it", retry_after=5)
+        most = max(1, (upstream.limits.concurrency or self._upstream_concurrency) // 2)
+        if self._at_upstreams[upstream.id] >= most:
+            text = f"{most} calls at upstream {upstream.name} wait for their clients already"
+            raise TooManyHeld(text, retry_after=5)
         if len(self._held) >= self._total:
             raise TooManyHeld(f"{self._total} calls wait for their clients already", retry_after=5)
         call.hold = secrets.token_hex(16)
         held = self._held[call.hold] = _Held(call)
         self._of_principals[principal] += 1
+        self._at_upstreams[upstream.id] += 1
         return held
 
     async def _expire(self, call: C) -> None:
@@ -124,3 +133,10 @@ class Holding[C: Holdable]:
         ending = asyncio.create_task(call.close(), name=f"end of held call {call.hold}")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
+
+
+def _give_back(places: Counter[str], name: str) -> None:
+    """A name without calls takes no memory."""
+    places[name] -= 1
+    if places[name] <= 0:
+        del places[name]

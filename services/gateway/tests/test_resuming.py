@@ -23,9 +23,9 @@ from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.request_state import RequestStates
 from interlock_gateway.resuming import Resuming
 from interlock_gateway.revisions import META_LOG_LEVEL
+from interlock_gateway.testing_scripted import FORM, SAID, Scripted, Stage, call_of
 from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.eras import Eras
-from interlock_gateway.upstreams.scripted import FORM, SAID, Scripted, Stage, call_of
 
 
 @dataclass

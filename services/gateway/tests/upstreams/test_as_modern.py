@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from interlock_common.messages.catalog import Limits
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
@@ -19,9 +20,9 @@ from interlock_gateway.holding import Holding, TooManyHeld
 from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_LOG_LEVEL
+from interlock_gateway.testing_scripted import FORM, SAID, Play, Scripted, Stage, call_of
 from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.eras import Eras, pool_key
-from interlock_gateway.upstreams.scripted import FORM, SAID, Play, Scripted, Stage, call_of
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 SAMPLED = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
@@ -255,6 +256,18 @@ async def test_so_many_calls_wait_and_no_more() -> None:
     assert transport.cancelled == 5
     with pytest.raises(RpcError, match="ask anew"):
         await edge.retry(held[-1], {"elicitation-1": SAID})
+
+
+async def test_waiting_takes_at_most_half_of_what_may_run_at_an_upstream() -> None:
+    edge = Edge(limits={"upstream_concurrency": 100})
+    edge.upstream(asks_a_name)
+    small: dict[str, Any] = {"limits": Limits(concurrency=4)}
+    held = [await edge.call(call_of(upstream=small)), await edge.call(call_of(upstream=small))]
+    with pytest.raises(TooManyHeld, match="2 calls at upstream notes"):
+        await edge.call(call_of(upstream=small))
+    await edge.retry(held[0], {"elicitation-1": SAID})
+    assert requests_of(await edge.call(call_of(upstream=small)))
+    await edge.holding.stop()
 
 
 async def test_a_client_that_leaves_ends_a_call_that_does_not_wait(edge: Edge) -> None:
