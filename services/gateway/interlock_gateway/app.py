@@ -14,6 +14,7 @@ from interlock_common.messages.auth import Principal, Revocation, SigningKey
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer
 from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Session
+from interlock_common.messages.grants import Grant
 from interlock_common.messages.plugins import Binding
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
@@ -22,6 +23,8 @@ from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
 from interlock_gateway.config import Settings
+from interlock_gateway.consenting import Consenting
+from interlock_gateway.edge_consents import consents_at
 from interlock_gateway.exchange_server import ExchangeServer
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
@@ -70,6 +73,7 @@ class Mirrors:
     catalog: Mirror[CatalogItem]
     bindings: Mirror[Binding]
     sessions: Mirror[Session]
+    grants: Mirror[Grant]
 
     @classmethod
     def of(cls, service: Service) -> "Mirrors":
@@ -81,10 +85,13 @@ class Mirrors:
             catalog=Mirror(bus, resources.CATALOG, Upstream | VirtualServer),
             bindings=Mirror(bus, resources.BINDINGS, Binding),
             sessions=Mirror(bus, resources.SESSIONS, Session),
+            grants=Mirror(bus, resources.GRANTS, Grant),
         )
 
     def all(self) -> tuple[Mirror[object], ...]:
-        return (self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions)  # pyright: ignore[reportReturnType] - read only
+        return (  # pyright: ignore[reportReturnType] - read only
+            self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions, self.grants,
+        )  # fmt: skip
 
 
 class Edge:
@@ -118,6 +125,10 @@ class Edge:
             ),
             session_lifetime=settings.session_lifetime,
         )
+        self._consents = consents_at(
+            service.bus, mirrors.grants, self._catalog.upstreams.get, self._transports, self._sealer, service.clock,
+            base=settings.own_url,
+        )  # fmt: skip
         self._answering = ExchangeServer(service.bus, self._subscribed)
         self._tunnels = Tunnels(service.bus, self._subscribed, self._answering, clock=service.clock)
         self._resuming = Resuming(
@@ -152,7 +163,7 @@ class Edge:
 
     async def _fill(self) -> None:
         """Read every mirror completely: an edge that does not know what is revoked must not serve."""
-        for bucket in (resources.SESSIONS, resources.UPSTREAM_SESSIONS):
+        for bucket in (resources.SESSIONS, resources.UPSTREAM_SESSIONS, resources.CONSENTS):
             await kv.ensure_bucket(self._service.bus, bucket)
         await kv.ensure_stream(self._service.bus, resources.SESSION_MESSAGES)
         for mirror in self._mirrors.all():
@@ -215,6 +226,7 @@ class Edge:
             concurrency=Concurrency(settings.principal_concurrency),
             changes=self._changes,
             tasks=Tasks(self._sealer),
+            consenting=Consenting(self._sealer, service.clock),
         )
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
         self._front = HttpFront(
@@ -269,6 +281,7 @@ class Edge:
             catalog=self._mirrors.catalog,
             signing_keys=self._mirrors.keys,
             tunnels=self._tunnels,
+            consents=self._consents,
             public_url=self._settings.public_url.rstrip("/"),
             ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
         )
@@ -287,6 +300,7 @@ def _holding(settings: Settings, service: Service, sealer: Sealer) -> Holding[Mo
         service.bus.instance,
         lifetime=settings.held_call_lifetime,
         per_principal=settings.held_calls_per_principal,
+        upstream_concurrency=settings.upstream_concurrency,
         total=settings.held_calls,
     )
 

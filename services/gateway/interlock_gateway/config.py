@@ -34,6 +34,11 @@ class Settings(ServiceSettings):
     audit_digest_key: SecretStr | None = None
 
     @property
+    def own_url(self) -> str:
+        """What browsers call the gateway by, without a slash at its end."""
+        return self.public_url.rstrip("/") or f"http://localhost:{self.port}"
+
+    @property
     def origins(self) -> frozenset[str]:
         """Browser origins whose pages may call: those allowed, the public one, and this machine's own.
 

@@ -25,6 +25,7 @@ from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
 from interlock_gateway.changes import Changes
+from interlock_gateway.consenting import Consenting
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.http_front import HttpFront
@@ -273,8 +274,8 @@ class EdgeWorld:
         hooks = Hooks(cast("Bus", self.plugins), cast("Mirror[Binding]", self.bindings))
         tool_calls = ToolCalls(
             self.catalog, self.recorder, hooks, self.upstreams, self.live, Concurrency(100), self.changes,
-            Tasks(Sealer(b"secret")),
-        )
+            Tasks(Sealer(b"secret")), Consenting(Sealer(b"secret"), SYSTEM_CLOCK),
+        )  # fmt: skip
         listing = Listing(Sealer(b"secret"), self.page_size)
         return Methods(tool_calls, listing, self.sessions, self.subscriptions.methods())
 

@@ -5,7 +5,7 @@ resource, getting a prompt and completing an argument are calls too: ``operation
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -16,6 +16,7 @@ from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
 from interlock_gateway.changes import Changes
 from interlock_gateway.client import Client
+from interlock_gateway.consenting import Consenting
 from interlock_gateway.errors import ScopeMissing, UpstreamMisbehaved
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.jsonrpc import RpcError
@@ -24,12 +25,14 @@ from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.offers import Route
 from interlock_gateway.operations import Operation, Params, payload_of
 from interlock_gateway.recording import CallRecord, Outcome, Recorder
+from interlock_gateway.request_state import STATE
 from interlock_gateway.results import Result, finish
 from interlock_gateway.revisions import META_CAPABILITIES
 from interlock_gateway.routing import Catalog, may_see, offer_for
 from interlock_gateway.tasks import Tasks
 from interlock_gateway.upstream_meta import meta_for
 from interlock_gateway.upstreams.dispatch import Upstreams
+from interlock_gateway.upstreams.grants import ConsentNeeded
 from interlock_gateway.upstreams.sessions import SHARED
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 from interlock_gateway.uris import rewrite_result
@@ -79,6 +82,7 @@ class ToolCalls:
     concurrency: Concurrency
     changes: Changes
     tasks: Tasks
+    consenting: Consenting
 
     async def call_tool(self, call: Call, client: Client) -> None:
         """Route, authorize, record, inspect, call, inspect, answer, record.
@@ -86,6 +90,7 @@ class ToolCalls:
         Authentication and parsing came before (``mcp_endpoint.py``). Raises RpcError or InterlockError for
         what the caller is to be told, Ended when a revocation ended the call.
         """
+        call, declined = self._resumed(call)
         route = self._authorized_route(call)
         original = call.operation.original(route, call.target)
         payload = payload_of(call.operation, call.params)
@@ -100,7 +105,10 @@ class ToolCalls:
             try:
                 with self.live.on_behalf_of(call.caller.token_id):
                     request = await self._request(call, route, original, payload, record)
-                    result = await self._call_upstream(call, route, request, record, client)
+                    try:
+                        result = await self._call_upstream(call, route, request, record, client)
+                    except ConsentNeeded as needed:
+                        result = self._asked_for_consent(call, needed, declined=declined)
                     outcome, reason = result.outcome, ""
                     await client.answer(result.message, status=result.status if call.modern else 200)
             except Ended:
@@ -117,6 +125,19 @@ class ToolCalls:
                 raise
             finally:
                 self.recorder.outcome(record, outcome, size=client.size, reason=reason)
+
+    def _resumed(self, call: Call) -> tuple[Call, bool]:
+        """A retry as the request was before its user was sent away to consent, and whether the user declined."""
+        if not call.modern or STATE not in call.params:
+            return call, False
+        params, declined = self.consenting.resumed(call.params, call.caller.principal)
+        return replace(call, params=params), declined
+
+    def _asked_for_consent(self, call: Call, needed: ConsentNeeded, *, declined: bool) -> Result:
+        return self.consenting.asked(
+            needed, call.request_id, call.params, call.caller.principal, capabilities=call.capabilities,
+            version=call.session[1].protocol_version if call.session else "", declined=declined,
+        )  # fmt: skip
 
     def _authorized_route(self, call: Call) -> Route:
         """The route of a public name, if the caller may take it; what one may not see is unknown, word for word."""

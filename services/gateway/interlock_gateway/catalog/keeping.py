@@ -26,6 +26,8 @@ class Keeper:
         a secret away. Raises InvalidRegistration and SecretsNotKept.
         """
         registration.check_secrets(upstream.credential, secrets, upstream.command)
+        if upstream.credential.kind == "oauth" and self._sealer is None:
+            raise SecretsNotKept("grants of users cannot be kept: the catalog needs the setting AUTH_ENCRYPTION_SECRET")
         same_kind = before is not None and before.credential.kind == upstream.credential.kind
         sealed = before.credential.sealed if before is not None and same_kind else ""
         sealed, names = self._merged(_CREDENTIAL, upstream.id, sealed, secrets.credential)

@@ -7,7 +7,9 @@ from fastapi import FastAPI
 from interlock_gateway.rest import (
     audit,
     configuration,
+    consents,
     documents,
+    grants,
     openapi,
     overview,
     problems,
@@ -21,7 +23,9 @@ from interlock_gateway.rest import (
 from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
-_ROUTERS = (upstreams, openapi, servers, things, configuration, reverse, tokens, overview, audit, wellknown)
+_ROUTERS = (
+    upstreams, openapi, servers, things, configuration, reverse, grants, consents, tokens, overview, audit, wellknown,
+)  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""
 

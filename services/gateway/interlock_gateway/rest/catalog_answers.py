@@ -71,7 +71,10 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """An upstream; ``problem`` says why it is not reachable, ``configuration`` is null for who may not change it."""
+    """An upstream; ``problem`` says why it is not reachable, ``configuration`` is null for who may not change it.
+
+    ``consent_url`` is the page on which whoever asks grants the gateway the use of it, where that is still needed.
+    """
 
     id: str
     name: str
@@ -92,6 +95,7 @@ class Gateway(msgspec.Struct, frozen=True):
     resource_count: int
     prompt_count: int
     configuration: Configuration | None
+    consent_url: str
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -194,7 +198,7 @@ class Kept(msgspec.Struct, frozen=True):
         return cls(bool(mirrored.credential.sealed), command is not None and bool(command.sealed_environment))
 
 
-def gateway(upstream: Upstream, offering: Upstream | None, kept: Kept | None) -> Gateway:
+def gateway(upstream: Upstream, offering: Upstream | None, kept: Kept | None, consent_url: str = "") -> Gateway:
     """``offering`` is the same upstream with what it offers; ``kept`` None shows nothing of the configuration."""
     counted = offering or upstream
     return Gateway(
@@ -205,6 +209,7 @@ def gateway(upstream: Upstream, offering: Upstream | None, kept: Kept | None) ->
         capabilities=upstream.capabilities, tool_count=len(counted.tools),
         resource_count=len(counted.resources) + len(counted.templates), prompt_count=len(counted.prompts),
         configuration=None if kept is None else _configuration(counted, kept),
+        consent_url=consent_url,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Tunnel
+from interlock_gateway.upstreams.consents import Consents
 
 
 class Requests(Protocol):
@@ -49,6 +50,7 @@ class RestDependencies:
     signing_keys: View[SigningKey]
     ready: Callable[[], list[str]]
     tunnels: TunnelList
+    consents: Consents
     public_url: str = ""
     clock: Clock = SYSTEM_CLOCK
 

@@ -24,7 +24,7 @@ from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
 from interlock_gateway.rest.schemas import Body, Name
 from interlock_gateway.rest.seen import Seen
-from interlock_gateway.rest.upstreams import DISCOVERY_SECONDS
+from interlock_gateway.rest.upstreams import DISCOVERY_SECONDS, consent_url
 from interlock_gateway.upstreams.openapi import Imported, import_openapi
 from interlock_gateway.upstreams.openapi_document import MAX_BYTES
 
@@ -90,7 +90,8 @@ async def register(body: OpenApiBody, actor: CurrentActor, deps: Deps, dry_run: 
     if dry_run:
         return answer(_report(request, found, None))
     made = await deps.bus.request(subjects.CATALOG_UPSTREAM_CREATE, request, Upstream, timeout=DISCOVERY_SECONDS)
-    shown = gateway(made, None, Kept(credential=bool(body.secrets.credential)))
+    kept, consent = Kept(credential=bool(body.secrets.credential)), await consent_url(deps, actor, made)
+    shown = gateway(made, None, kept, consent)
     return answer(_report(request, found, shown), 201, {"Location": f"/gateways/{made.id}"})
 
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass, field
 import msgspec
 from fastapi import Request
 
+from interlock_common.clock import SYSTEM_CLOCK, Clock
 from interlock_common.errors import InterlockError, NotFound, Unauthenticated, Unavailable
 from interlock_common.messages.auth import SigningKey
-from interlock_common.messages.catalog import CatalogItem
+from interlock_common.messages.catalog import CatalogItem, Upstream, upstream_key
 from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Tunnel
+from interlock_common.sealing import Sealer
 from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.testing_grants import FakeGrants, FakeOnce
+from interlock_gateway.upstreams.addresses import AddressPolicy
+from interlock_gateway.upstreams.consents import Consents
+from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
 
 TOKEN = "Bearer good"  # noqa: S105 - nobody's
 ACTOR = Actor("ada@example.com", teams=("red",), permissions=("tools.read",), token_id="t-1")  # noqa: S106
@@ -64,9 +70,22 @@ class FakeWorld:
     catalog: FakeView[CatalogItem] = field(default_factory=FakeView[CatalogItem])
     signing_keys: FakeView[SigningKey] = field(default_factory=FakeView[SigningKey])
     tunnels: FakeTunnels = field(default_factory=FakeTunnels)
+    grants: FakeGrants = field(default_factory=FakeGrants)
     reasons: list[str] = field(default_factory=list[str])
     actor: Actor = ACTOR
     refusal: InterlockError | None = None
+    clock: Clock = SYSTEM_CLOCK
+
+    def __post_init__(self) -> None:
+        self.endpoints = TokenEndpoints(AddressPolicy(allow_private=True))
+        self.consents = Consents(
+            self.upstream, self.grants, Sealer(b"secret"), self.endpoints, FakeOnce(), self.clock,
+            base="http://gateway.example",
+        )  # fmt: skip
+
+    def upstream(self, upstream_id: str) -> Upstream | None:
+        found = self.catalog.items.get(upstream_key(upstream_id))
+        return found if isinstance(found, Upstream) else None
 
     def dependencies(self) -> RestDependencies:
         return RestDependencies(
@@ -76,6 +95,7 @@ class FakeWorld:
             signing_keys=self.signing_keys,
             ready=lambda: self.reasons,
             tunnels=self.tunnels,
+            consents=self.consents,
         )
 
     async def authenticate(self, request: Request) -> Actor:

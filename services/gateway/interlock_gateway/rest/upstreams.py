@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from interlock_common.messages import subjects
 from interlock_common.messages.catalog import Kind, UpdateUpstream, Upstream, UpstreamList
-from interlock_common.messages.common import ById, Empty, Page
+from interlock_common.messages.common import Actor, ById, Empty, Page
 from interlock_gateway.rest.answers import Status, answer
 from interlock_gateway.rest.bodies_of_catalog import GatewayBody
 from interlock_gateway.rest.catalog_answers import Gateway, Kept, gateway
-from interlock_gateway.rest.dependencies import CurrentActor, Deps
+from interlock_gateway.rest.dependencies import CurrentActor, Deps, RestDependencies
 from interlock_gateway.rest.documents import says
 from interlock_gateway.rest.paging import Cursor, Limit, next_page
 from interlock_gateway.rest.seen import Seen
@@ -27,7 +27,8 @@ async def register(body: GatewayBody, actor: CurrentActor, deps: Deps) -> Respon
         subjects.CATALOG_UPSTREAM_CREATE, body.request(actor), Upstream, timeout=DISCOVERY_SECONDS
     )
     kept = Kept(bool(body.secrets.credential), bool(body.secrets.environment))
-    return answer(gateway(made, None, kept), 201, {"Location": f"/gateways/{made.id}"})
+    consent = await consent_url(deps, actor, made)
+    return answer(gateway(made, None, kept, consent), 201, {"Location": f"/gateways/{made.id}"})
 
 
 @router.get("", responses=says(Gateway, many=True), summary="List upstream servers")
@@ -53,7 +54,8 @@ async def list_all(
 @router.get("/{gateway_id}", responses=says(Gateway), summary="Show an upstream server")
 async def show(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(subjects.CATALOG_UPSTREAM_GET, ById(actor, gateway_id), Upstream)
-    return answer(gateway(found, None, _kept(Seen(actor, deps.catalog), found)))
+    kept, consent = _kept(Seen(actor, deps.catalog), found), await consent_url(deps, actor, found)
+    return answer(gateway(found, None, kept, consent))
 
 
 @router.put("/{gateway_id}", responses=says(Gateway), summary="Register an upstream server anew, in full")
@@ -65,7 +67,7 @@ async def replace(gateway_id: str, body: GatewayBody, actor: CurrentActor, deps:
     kept = Kept(
         before.credential or bool(body.secrets.credential), before.environment or bool(body.secrets.environment)
     )
-    return answer(gateway(made, None, kept))
+    return answer(gateway(made, None, kept, await consent_url(deps, actor, made)))
 
 
 @router.delete("/{gateway_id}", responses=says(Status), summary="Delete an upstream server")
@@ -79,7 +81,15 @@ async def refresh(gateway_id: str, actor: CurrentActor, deps: Deps) -> Response:
     found = await deps.bus.request(
         subjects.CATALOG_UPSTREAM_REFRESH, ById(actor, gateway_id), Upstream, timeout=DISCOVERY_SECONDS
     )
-    return answer(gateway(found, None, _kept(Seen(actor, deps.catalog), found)))
+    kept, consent = _kept(Seen(actor, deps.catalog), found), await consent_url(deps, actor, found)
+    return answer(gateway(found, None, kept, consent))
+
+
+async def consent_url(deps: RestDependencies, actor: Actor, upstream: Upstream) -> str:
+    """Where the actor lets the gateway use an upstream; empty where no consent is asked for, or it was given."""
+    if upstream.credential.kind != "oauth" or await deps.consents.granted(upstream, actor.principal):
+        return ""
+    return deps.consents.link(upstream, actor.principal)[0]
 
 
 def _kept(seen: Seen, upstream: Upstream) -> Kept | None:

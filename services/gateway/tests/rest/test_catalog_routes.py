@@ -37,7 +37,7 @@ async def test_a_gateway_shows_all_its_fields(client: httpx2.AsyncClient, world:
         "id": "u1", "name": "Notes", "slug": "notes", "url": NOTES.url, "transport": "http", "description": "",
         "visibility": "public", "team_id": None, "owner": "ada@example.com", "era": "modern",
         "protocol_version": "2026-07-28", "reachable": True, "problem": "", "instructions": "", "capabilities": {},
-        "tool_count": 1, "resource_count": 2, "prompt_count": 1,
+        "tool_count": 1, "resource_count": 2, "prompt_count": 1, "consent_url": "",
         "configuration": {
             "credential": {"kind": "none", "public": {}, "has_secret": False}, "tls": None, "command": None,
             "rest": {}, "limits": {"concurrency": None, "idle_timeout": None, "call_timeout": None},
