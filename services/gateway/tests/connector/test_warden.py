@@ -52,13 +52,13 @@ async def test_over_its_share_a_session_stands_still_until_it_is_back_at_it(slee
     warden.judge({sleeper: Usage(cpu=19.0, pids=[sleeper])})  # 15 s ahead are granted, and 5 s it was due
     assert state(sleeper) != "T"
     clock.advance(1)
-    warden.judge({sleeper: Usage(cpu=21.0, pids=[sleeper])})
+    warden.judge({sleeper: Usage(cpu=22.0, pids=[sleeper])})
     await until(lambda: state(sleeper) == "T")
     clock.advance(1)
-    warden.judge({sleeper: Usage(cpu=21.0, pids=[sleeper])})
+    warden.judge({sleeper: Usage(cpu=22.0, pids=[sleeper])})
     assert state(sleeper) == "T"
     clock.advance(2)
-    warden.judge({sleeper: Usage(cpu=21.0, pids=[sleeper])})
+    warden.judge({sleeper: Usage(cpu=22.0, pids=[sleeper])})
     await until(lambda: state(sleeper) != "T")
 
 
