@@ -71,6 +71,7 @@ class Scripted:
     play: Play
     opened: list[UpstreamRequest] = field(default_factory=list[UpstreamRequest])
     cancelled: int = 0
+    sessions_ended: list[str] = field(default_factory=list[str])
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(100))
 
@@ -94,7 +95,8 @@ class Scripted:
         raise NotImplementedError
 
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
-        raise NotImplementedError
+        del upstream
+        self.sessions_ended.append(session_key)
 
     async def _run(self, stage: Stage) -> None:
         try:

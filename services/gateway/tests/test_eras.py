@@ -13,7 +13,7 @@ from interlock_gateway.revisions import META_CAPABILITIES
 from interlock_gateway.testing import Answer, EdgeWorld, ask, modern_call, result_of, upstream_at
 from interlock_gateway.testing_upstreams import LEGACY, LegacyServer, begin_stream, event
 
-FORM = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
+FORM: dict[str, Any] = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
 CAPABLE: dict[str, Any] = {"_meta": {META_CAPABILITIES: {"elicitation": {}}}}
 
 
@@ -25,7 +25,7 @@ class Asking(LegacyServer):
 
     async def ask(self, request: web.Request, message: Any) -> web.StreamResponse:
         stream = await begin_stream(request)
-        asked = {"jsonrpc": "2.0", "id": "ask-1", "method": "elicitation/create", "params": FORM}
+        asked: dict[str, Any] = {"jsonrpc": "2.0", "id": "ask-1", "method": "elicitation/create", "params": FORM}
         await stream.write(event(msgspec.json.encode(asked)))
         while (said := self._said()) is None:
             self.noted.clear()

@@ -1,6 +1,5 @@
 """Clients and upstreams of different eras: each sees the other as if it were of its own."""
 
-import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,10 +17,10 @@ from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.declared import declines
 from interlock_gateway.upstreams.detached import Detached
 from interlock_gateway.upstreams.log_levels import LogLevels
+from interlock_gateway.upstreams.pools import Pools, pool_key
 from interlock_gateway.upstreams.told import Told
 from interlock_gateway.upstreams.transport import Exchange, Transport, UpstreamRequest
 
-_POOLED = "pool."
 _encode = msgspec.json.encode
 
 
@@ -54,6 +53,7 @@ class Eras:
         self._holding = holding
         self._elsewhere = elsewhere
         self._levels = LogLevels()
+        self._pools = Pools()
 
     def open(
         self, transport: Transport, request: UpstreamRequest, *, modern: bool
@@ -78,6 +78,12 @@ class Eras:
             yield exchange
 
     @asynccontextmanager
+    async def _pooled(self, transport: Transport, request: UpstreamRequest, level: str) -> AsyncGenerator[Exchange]:
+        with self._pools.using(transport, request):
+            async with self._at_level(transport, request, level) as exchange:
+                yield exchange
+
+    @asynccontextmanager
     async def _for_modern(self, transport: Transport, asked: _Asked) -> AsyncGenerator[Exchange]:
         opened = self._begin(transport, asked) if asked.state is None else self._go_on(asked, asked.state)
         async with opened as exchange:
@@ -86,9 +92,8 @@ class Eras:
     @asynccontextmanager
     async def _begin(self, transport: Transport, asked: _Asked) -> AsyncGenerator[Exchange]:
         request = asked.request
-        if not request.session_key:
-            request = replace(request, session_key=pool_key(request, asked.level))
-        opening = self._at_level(transport, request, asked.level)
+        request = replace(request, session_key=pool_key(request, asked.level))
+        opening = self._pooled(transport, request, asked.level)
         detached = Detached(opening, f"{request.method} at {request.upstream.name}")
         declined = any(declines(bytes(response)) for response in asked.responses.values())
         call = ModernCall(request, detached, self._holding, declined=declined)
@@ -109,16 +114,6 @@ class Eras:
             raise gone()
         async with opened as exchange:
             yield exchange
-
-
-def pool_key(request: UpstreamRequest, level: str) -> str:
-    """Whose upstream session a stateless request is served in: of the same principal, capabilities and log level."""
-    try:
-        capabilities = _encode(msgspec.json.decode(request.capabilities), order="sorted")
-    except (msgspec.DecodeError, RecursionError):
-        capabilities = request.capabilities
-    told = _encode((request.principal, msgspec.Raw(capabilities), level))
-    return _POOLED + hashlib.sha256(told).hexdigest()
 
 
 def _separated(request: UpstreamRequest) -> _Asked:

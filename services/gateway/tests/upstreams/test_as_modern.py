@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_LOG_LEVEL
 from interlock_gateway.testing_scripted import FORM, SAID, Play, Scripted, Stage, call_of
 from interlock_gateway.upstreams.as_modern import ModernCall
-from interlock_gateway.upstreams.eras import Eras, pool_key
+from interlock_gateway.upstreams.eras import Eras
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 SAMPLED = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
@@ -480,16 +480,6 @@ async def test_a_level_that_cannot_be_set_hinders_no_call(edge: Edge) -> None:
     edge.upstream(play)
     logging: dict[str, Any] = {"capabilities": msgspec.Raw(b'{"logging":{}}')}
     assert "result" in await edge.call(call_of(upstream=logging, _meta={META_LOG_LEVEL: "debug"}))
-
-
-def test_a_pool_of_sessions_belongs_to_one_principal_that_can_do_one_thing() -> None:
-    ada = call_of(capabilities=b'{"roots":{}, "sampling":{}}')
-    same = replace(ada, capabilities=b'{"sampling":{},"roots":{}}', params=b"{}")
-    assert pool_key(ada, "") == pool_key(same, "")
-    others = [replace(ada, principal="eve"), replace(ada, capabilities=b"{}"), replace(ada, capabilities=b"[")]
-    keys = {pool_key(ada, ""), pool_key(ada, "debug"), *(pool_key(each, "") for each in others)}
-    assert len(keys) == 5
-    assert all(key.startswith("pool.") and "ada" not in key for key in keys)
 
 
 async def test_a_resource_gets_the_members_that_the_stateless_era_wants(edge: Edge) -> None:
