@@ -53,12 +53,12 @@ async def measure_size(ready: dict[str, Any], target: Target, find_edge: FindEdg
         await _register(rest, range(UPSTREAMS), "crowd")
         size.tools = UPSTREAMS * TOOLS_EACH
         narrow = (await rest.post("/tokens", json={"name": "narrow", "teams": []})).raise_for_status().json()
-        await _listed(ready["url"], narrow["access_token"], 3, target.pid)
-        size.list_cpu, size.listed = await _listed(ready["url"], narrow["access_token"], _LISTS, target.pid)
+        await _listed(ready["url"], narrow["token"], 3, target.pid)
+        size.list_cpu, size.listed = await _listed(ready["url"], narrow["token"], _LISTS, target.pid)
         size.call_cpu = (await measure(target, connections=16, seconds=seconds)).cpu_ms
         size.change_cpu = await _change(rest, probe, target.pid)
         size.ready_s = await _restart(rest, target.pid, find_edge)
-        await _listed(ready["url"], narrow["access_token"], 3, find_edge())
+        await _listed(ready["url"], narrow["token"], 3, find_edge())
         size.memory = resident_mb(find_edge())
     return size
 

@@ -152,6 +152,7 @@ class Edge:
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)
+        service.health.ready_when("listener", lambda: None if self._server.started else "it does not listen yet")
 
     async def run(self) -> None:
         listener = listen(self._settings.host, self._settings.port)
