@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -23,8 +23,7 @@ from interlock_gateway.errors import UpstreamUnreachable
 from interlock_gateway.exchange_client import ExchangeClient
 from interlock_gateway.exchange_server import ExchangeServer
 from interlock_gateway.rest.app import create_rest_app
-from interlock_gateway.rest.dependencies import RestDependencies
-from interlock_gateway.rest.testing import FakeView
+from interlock_gateway.rest.testing import FakeWorld
 from interlock_gateway.reverse import Tunnels
 from interlock_gateway.reverse_endpoint import PATH, TunnelEndpoint
 from interlock_gateway.server import EdgeServer, listen, make_server
@@ -92,7 +91,7 @@ async def start_edge(embedded: EmbeddedBus) -> Edge:
         header = request.headers.get("authorization")
         return world.authenticator.caller(header.encode() if header else None).actor()
 
-    rest = create_rest_app(RestDependencies(bus, actor, FakeView(), FakeView(), list, tunnels))
+    rest = create_rest_app(replace(FakeWorld().dependencies(), bus=bus, authenticate=actor, tunnels=tunnels))
     endpoint = TunnelEndpoint(tunnels, world.authenticator.caller, world.live, SYSTEM_CLOCK)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
