@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
     principal_concurrency: int = Field(default=100, ge=1)
     upstream_concurrency: int = Field(default=64, ge=1)
     held_call_lifetime: float = Field(default=300.0, gt=0)
-    held_calls_per_principal: int = Field(default=32, ge=1)
+    held_calls_per_principal: int = Field(default=16, ge=1)
     held_calls: int = Field(default=1000, ge=1)
     list_page_size: int = Field(default=1000, ge=1, le=10_000)
     auth_encryption_secret: SecretStr | None = None

@@ -57,7 +57,7 @@ class Holding[C: Holdable]:
     """
 
     def __init__(
-        self, states: RequestStates, clock: Clock, edge: str, *, lifetime: float = 300.0, per_principal: int = 32,
+        self, states: RequestStates, clock: Clock, edge: str, *, lifetime: float = 300.0, per_principal: int = 16,
         upstream_concurrency: int = 64, total: int = 1000,
     ) -> None:  # fmt: skip
         self.states = states
