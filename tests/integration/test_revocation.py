@@ -43,7 +43,7 @@ async def test_a_revoked_token_ends_its_open_streams(stage: Stage) -> None:
             assert await anext(lines) == ": open"
             await asyncio.to_thread(revoke, stage, token_id)
             async with asyncio.timeout(5):
-                assert [line async for line in lines if line] == []
+                assert [line async for line in _data(lines) if line] == []
         refused = await http.get(stage.mcp, headers=session)
     assert refused.status_code == 401
     assert refused.json()["error"]["data"]["code"] == "token_revoked"

@@ -166,6 +166,8 @@ class Reading:
             except TimeoutError:
                 return None
             except _AWAY:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from None  # nats-py takes it for a closed connection
                 self._generation = -1
                 await clock.sleep(min(_RETRY_SECONDS, left))
                 continue
