@@ -90,6 +90,7 @@ class SessionTraffic:
         self._calls = EdgeCalls(bus, around.subscriptions)
         self._streams = Streams(self._journal, self._feed, around.changes, around.revision, self._sessions.touch)
         self._reading: Counter[str] = Counter()
+        self._attending: set[Attendance] = set()
         self._background: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -101,12 +102,13 @@ class SessionTraffic:
         await self._around.subscriptions.add(MCP_CANCEL, self._cancel)
 
     def close(self) -> None:
-        """End every open GET stream within a second; their clients reconnect, to another edge."""
-        self._streams.close()
+        """End every GET soon; their clients reconnect, to another edge."""
+        for attendance in self._attending:
+            attendance.close()
 
     async def stop(self, grace: float = 1.0) -> None:
         """Let what runs come to its end, and store what was said."""
-        self._streams.close()
+        self.close()
         await self._running.stop(grace)
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._feed.stop()
@@ -158,12 +160,14 @@ class SessionTraffic:
             raise RpcError(INVALID_REQUEST, "header Last-Event-ID names no event of ours", status=400)
         with self._taken(caller.principal), self.pulse.beating(request.reply):
             attendance = Attendance(request.receive, self._sessions.watch(session, caller.expires_at))
+            self._attending.add(attendance)
             try:
                 if event is not None:
                     await self._following.serve(session, event, request.reply, attendance)
                 else:
                     await self._streams.serve(session, caller, request.reply, attendance, place)
             finally:
+                self._attending.discard(attendance)
                 attendance.stop()
 
     async def say(self, session: str, message: bytes, unique: str = "") -> None:

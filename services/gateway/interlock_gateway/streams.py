@@ -66,9 +66,6 @@ class Attendance:
     def over(self) -> bool:
         return self._closing or self._gone.done() or self._end.reached()
 
-    def left(self) -> bool:
-        return self._gone.done()
-
     def close(self) -> None:
         self._closing = True
 
@@ -143,11 +140,6 @@ class Streams:
         self._revision = revision
         self._in_use = in_use
         self._open: dict[SessionStream, Interest] = {}
-
-    def close(self) -> None:
-        """End every stream within a second; their clients reconnect, to another edge."""
-        for stream in self._open:
-            stream.attendance.close()
 
     def session_changed(self, key: str, record: Session | None) -> None:
         """Take a change of a session: what it subscribes to, or that it ended."""

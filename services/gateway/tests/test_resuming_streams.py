@@ -239,3 +239,23 @@ async def test_a_session_has_so_many_requests_running(
     assert (refused.status, refused.json()["error"]["data"]["code"]) == (429, "too_many_requests")
     upstream.answer()
     assert (await opened.ended()).json()["id"] == 1
+
+
+async def test_an_edge_that_ends_lets_go_of_those_who_follow_streams_of_others(
+    edges: Edges, upstream: Conversing
+) -> None:
+    first, second = edges
+    session = await first.initialize()
+    opened = first.open(call_body(), session)
+    upstream.progress(1)
+    (event,) = await opened.until_said(1)
+    followed = second.open(session=session, last=event.id)
+    await until(opened.task.done)
+    upstream.progress(2)
+    (seen,) = await followed.until_said(1)
+    second.world.traffic.close()
+    assert (await followed.ended()).complete
+    again = first.open(session=session, last=seen.id)
+    upstream.answer()
+    assert (await again.ended()).complete
+    assert [each.json()["id"] for each in again.said] == [7]
