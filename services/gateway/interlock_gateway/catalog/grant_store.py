@@ -72,7 +72,7 @@ class GrantStore:
             query = query.where(GrantRow.principal == principal)
         return [
             GrantSummary(row.upstream_id, name, row.principal, row.scope, row.granted_at, row.expires_at)
-            for row, name in (await self._session.execute(query)).tuples()
+            for row, name in await self._session.execute(query)
         ]
 
     async def batch(self, after: tuple[str, str], limit: int) -> list[tuple[str, str, Grant]]:
