@@ -1,8 +1,9 @@
 """``Mcp-Param-*``: headers that repeat arguments of a tool, for whoever routes by them (MCP 2026-07-28, transports).
 
 A tool's input schema marks a property with ``x-mcp-header``; only strings, integers and booleans that are reached
-through ``properties`` alone can be marked. What a client sends is held against the body, and what goes upstream is
-made anew from the arguments as they leave.
+through ``properties`` alone can be marked, and each with a name of its own. A tool with any other mark is none that
+a client may use. What a client sends is held against the body, and what goes upstream is made anew from the
+arguments as they leave.
 """
 
 import re
@@ -18,8 +19,22 @@ from interlock_gateway.revisions import PARAM_HEADER_PREFIX, decode_header, enco
 MARK = "x-mcp-header"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TYPES = frozenset({"string", "integer", "boolean"})
-_MAX_DEPTH = 16
+_MAX_SHOWN = 64
 _MISSING = object()
+
+# Where schemas are within a schema (JSON Schema 2020-12, section 10): not in data, such as defaults
+_ONE = frozenset({
+    "additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+})  # fmt: skip
+_SEVERAL = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
+_NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+
+type _Path = tuple[str, ...]
+
+
+class InvalidMark(Exception):
+    """A schema has a mark that the protocol does not allow; the message says which, and why."""
 
 
 class _Schema(msgspec.Struct, frozen=True, rename="camel"):
@@ -34,10 +49,11 @@ class ParamHeaders:
 
     @classmethod
     def of(cls, definition: bytes) -> Self:
-        if MARK.encode() not in bytes(definition):
+        """What is marked; nothing, where any of the marks is invalid."""
+        try:
+            return cls(_marks(definition))
+        except InvalidMark:
             return cls({})
-        schema = msgspec.json.decode(definition, type=_Schema).input_schema
-        return cls({PARAM_HEADER_PREFIX + name.lower().encode(): path for path, name in _marked(schema, ())})
 
     def check(self, headers: Mapping[bytes, bytes], arguments: bytes) -> None:
         """Raise RpcError -32020 unless every marked argument is repeated by its header, and nothing else is."""
@@ -58,18 +74,53 @@ class ParamHeaders:
         return tuple((header.decode(), encode_header(text)) for header, text in found if text is not None)
 
 
-def _marked(schema: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    properties = schema.get("properties")
-    if not isinstance(properties, dict) or len(path) >= _MAX_DEPTH:
+def invalid_mark(definition: bytes) -> str:
+    """Why a tool may not be used for its marks; empty for one that may."""
+    try:
+        _marks(definition)
+    except InvalidMark as error:
+        return str(error)
+    return ""
+
+
+def _marks(definition: bytes) -> dict[bytes, _Path]:
+    if MARK.encode() not in bytes(definition):
+        return {}
+    schema = msgspec.json.decode(definition, type=_Schema).input_schema
+    paths: dict[bytes, _Path] = {}
+    for path, marked in _marked(schema, ()):
+        if not path:
+            raise InvalidMark(f"{MARK} where no property is that can be told from the arguments alone")
+        where = f"{MARK} of {'.'.join(path)[:_MAX_SHOWN]!r}"
+        name = marked[MARK]
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise InvalidMark(f"{where} is no name of a header")
+        if not isinstance(marked.get("type"), str) or marked["type"] not in _TYPES:
+            raise InvalidMark(f"{where}, which is no string, integer or boolean")
+        header = PARAM_HEADER_PREFIX + name.lower().encode()
+        if header in paths:
+            raise InvalidMark(f"{where} repeats that of {'.'.join(paths[header])[:_MAX_SHOWN]!r}")
+        paths[header] = path
+    return paths
+
+
+def _marked(schema: object, path: _Path | None) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
+    """Every schema with a mark; its path is empty for what is not reached through ``properties`` alone."""
+    if not isinstance(schema, dict):
         return
-    for name, property_schema in cast("dict[str, Any]", properties).items():
-        if not isinstance(property_schema, dict):
-            continue
-        described = cast("dict[str, Any]", property_schema)
-        header = described.get(MARK)
-        if isinstance(header, str) and _TOKEN.fullmatch(header) and described.get("type") in _TYPES:
-            yield (*path, name), header
-        yield from _marked(described, (*path, name))
+    members = cast("dict[str, Any]", schema)
+    if MARK in members:
+        yield path or (), members
+    for keyword, value in members.items():
+        if keyword in _NAMED and isinstance(value, dict):
+            for name, inner in cast("dict[str, Any]", value).items():
+                direct = path is not None and keyword == "properties"
+                yield from _marked(inner, (*path, name) if direct else None)
+        elif keyword in _SEVERAL and isinstance(value, list):
+            for inner in cast("list[Any]", value):
+                yield from _marked(inner, None)
+        elif keyword in _ONE:
+            yield from _marked(value, None)
 
 
 def _decoded(arguments: bytes) -> object:

@@ -12,6 +12,8 @@ from interlock_gateway.jsonrpc import RpcError
 MODERN = "2026-07-28"
 LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26")
 SUPPORTED = (MODERN, *LEGACY)
+UNDERSTOOD = (*LEGACY, "2024-11-05")
+"""What an upstream may settle on in the handshake: the oldest revision differs in nothing that is said to it."""
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CLIENT = "io.modelcontextprotocol/clientInfo"

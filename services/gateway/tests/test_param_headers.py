@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from interlock_gateway.jsonrpc import RpcError
-from interlock_gateway.param_headers import ParamHeaders
+from interlock_gateway.param_headers import ParamHeaders, invalid_mark
 
 
 def marked(**properties: Any) -> ParamHeaders:
@@ -69,3 +69,44 @@ def test_headers_are_made_of_the_arguments_as_they_leave() -> None:
 )
 def test_a_mark_where_none_may_be_counts_for_nothing(schema: Any) -> None:
     assert marked(a=schema).paths == {}
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ({"a": {"type": "string", "x-mcp-header": ""}}, "of 'a' is no name of a header"),
+        ({"a": {"type": "string", "x-mcp-header": "Re\ngion"}}, "of 'a' is no name of a header"),
+        ({"a": {"type": "string", "x-mcp-header": "R\u00e9gion"}}, "of 'a' is no name of a header"),
+        ({"a": {"type": "string", "x-mcp-header": None}}, "of 'a' is no name of a header"),
+        ({"a": {"type": "number", "x-mcp-header": "A"}}, "of 'a', which is no string, integer or boolean"),
+        ({"a": {"type": ["string", "null"], "x-mcp-header": "A"}}, "of 'a', which is no string, integer or boolean"),
+        ({"a": {"properties": {"b": {"x-mcp-header": "A"}}}}, "of 'a.b', which is no string, integer or boolean"),
+        (
+            {"a": {"type": "string", "x-mcp-header": "Key"}, "b": {"type": "string", "x-mcp-header": "KEY"}},
+            "of 'b' repeats that of 'a'",
+        ),
+        ({"a": {"items": {"type": "string", "x-mcp-header": "A"}}}, "no property is that can be told"),
+        ({"a": {"anyOf": [{"type": "string", "x-mcp-header": "A"}]}}, "no property is that can be told"),
+        ({"a": {"$defs": {"b": {"type": "string", "x-mcp-header": "A"}}}}, "no property is that can be told"),
+    ],
+)
+def test_a_mark_that_no_client_may_follow_is_told(properties: Any, reason: str) -> None:
+    assert reason in invalid_mark(msgspec.json.encode({"name": "t", "inputSchema": {"properties": properties}}))
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"a": {"type": "string", "x-mcp-header": "Region"}, "b": {"type": "string", "x-mcp-header": "Zone"}},
+        {"x-mcp-header": {"type": "string"}},
+        {"a": {"type": "object", "default": {"x-mcp-header": ""}, "examples": [{"x-mcp-header": ""}]}},
+        {"a": {"type": "string", "description": "not x-mcp-header"}},
+    ],
+)
+def test_marks_that_fit_and_what_only_looks_like_one_are_no_problem(properties: Any) -> None:
+    assert invalid_mark(msgspec.json.encode({"name": "t", "inputSchema": {"properties": properties}})) == ""
+
+
+def test_one_invalid_mark_takes_the_others_with_it() -> None:
+    good = {"type": "string", "x-mcp-header": "A"}
+    assert marked(a=good, b={"type": "number", "x-mcp-header": "B"}).paths == {}

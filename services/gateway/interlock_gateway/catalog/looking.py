@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_common.clock import Clock
@@ -19,6 +20,8 @@ from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.registration import same_place
 from interlock_gateway.catalog.store import Store
 from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
+
+_log = structlog.get_logger()
 
 SELF = "svc:catalog"
 """Who acts when nobody asked: the catalog itself."""
@@ -132,12 +135,23 @@ class Looking:
 
 
 def presented(before: Upstream, found: Discovered | UpstreamFailed) -> Upstream:
-    """The upstream as it presented itself; one that is away stays what it was, and says what failed."""
+    """The upstream as it presented itself; one that is away stays what it was, and says what failed.
+
+    One that is there says what is missing of it.
+    """
     if isinstance(found, UpstreamFailed):
         return msgspec.structs.replace(before, reachable=False, problem=found.detail.replace("\0", ""))
     said = msgspec.structs.replace(
-        before, era=found.era, protocol_version=found.protocol_version, reachable=True, problem=""
+        before, era=found.era, protocol_version=found.protocol_version, reachable=True, problem=_noted(before, found)
     )
     if found.asked != EVERYTHING:
         return said
     return msgspec.structs.replace(said, capabilities=msgspec.Raw(found.capabilities), instructions=found.instructions)
+
+
+def _noted(before: Upstream, found: Discovered) -> str:
+    """What is missing of an upstream that is there; nothing new is known of that where its tools were not asked for."""
+    problem = found.left_out if "tool" in found.asked else before.problem if before.reachable else ""
+    if problem and problem != before.problem:
+        _log.warning("an upstream has tools that no client may use", upstream=before.name, problem=problem)
+    return problem

@@ -170,7 +170,7 @@ class Registering:
         for piece in records.pieces(changes):
             await self._outlet.record(
                 action, actor.principal, upstream.id, name=upstream.name, transport=upstream.transport,
-                era=upstream.era, credential=upstream.credential.kind, **piece,
+                era=upstream.era, credential=upstream.credential.kind, problem=upstream.problem, **piece,
             )  # fmt: skip
 
     def _due_at(self, upstream: Upstream) -> int:

@@ -233,7 +233,7 @@ def _rest(upstream: Upstream, request: CreateUpstream) -> Upstream:
     """A REST upstream has what its registration says, and is reached only when one of its tools is called."""
     if not request.definitions or len(request.rest) > MAX_REST_CALLS:
         raise InvalidRegistration(f"a REST upstream has 1 to {MAX_REST_CALLS} tools", field="definitions")
-    collected = Collected("the registration")
+    collected = Collected("the registration", modern=False)
     try:
         for raw in request.definitions:
             collected.add("tool", bytes(raw))

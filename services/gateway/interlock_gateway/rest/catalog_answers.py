@@ -71,8 +71,9 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """An upstream; ``problem`` says why it is not reachable, ``configuration`` is null for who may not change it.
+    """An upstream; ``problem`` says why it is not reachable, or what is missing of it.
 
+    ``configuration`` is null for who may not change it.
     ``consent_url`` is the page on which whoever asks grants the gateway the use of it, where that is still needed.
     """
 

@@ -4,11 +4,13 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
 from interlock_common.messages.catalog import Definition, DefinitionKind
 from interlock_gateway.nesting import deeper_than
+from interlock_gateway.param_headers import invalid_mark
 from interlock_gateway.upstreams.exchange import UpstreamUnusable
 
 MAX_DEFINITIONS = 10_000
@@ -19,6 +21,7 @@ MAX_DEPTH = 64
 """How deep a definition may nest: decoders recurse, and the edges decode it among other things."""
 
 MAX_NAME_BYTES = 2048
+_MAX_TOLD = 5
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -92,21 +95,30 @@ def read_definition(kind: DefinitionKind, raw: bytes, place: str) -> Definition:
 
 
 class Collected:
-    """The definitions of one upstream while they come in, held to the bounds of all of them together."""
+    """The definitions of one upstream while they come in, held to the bounds of all of them together.
 
-    def __init__(self, place: str) -> None:
+    A tool of a ``modern`` upstream whose marked parameters do not fit the protocol is left out (MCP 2026-07-28,
+    transports: a client must not use it, and must use the others); ``left_out`` says which, and why.
+    """
+
+    def __init__(self, place: str, *, modern: bool) -> None:
         self._place = place
+        self._modern = modern
         self._size = 0
         self._found: dict[tuple[DefinitionKind, str], Definition] = {}
+        self._left_out: dict[str, str] = {}
 
     def add(self, kind: DefinitionKind, raw: bytes) -> None:
         """Take one definition; raises UpstreamUnusable when it is unfit, listed twice, or one too many."""
         definition = read_definition(kind, raw, self._place)
-        if (kind, definition.name) in self._found:
+        if (kind, definition.name) in self._found or (kind == "tool" and definition.name in self._left_out):
             raise UpstreamUnusable(f"{self._place} lists the {kind} {definition.name} twice", "protocol")
-        self._found[kind, definition.name] = definition
+        if self._modern and kind == "tool" and (reason := invalid_mark(raw)):
+            self._left_out[definition.name] = reason
+        else:
+            self._found[kind, definition.name] = definition
         self._size += len(msgspec.json.encode(definition)) + 1
-        if len(self._found) > MAX_DEFINITIONS or self._size > MAX_DEFINITION_BYTES:
+        if len(self._found) + len(self._left_out) > MAX_DEFINITIONS or self._size > MAX_DEFINITION_BYTES:
             raise UpstreamUnusable(
                 f"{self._place} has more than {MAX_DEFINITIONS} definitions or {MAX_DEFINITION_BYTES} bytes of them",
                 "too_large",
@@ -115,3 +127,12 @@ class Collected:
     def of(self, kind: DefinitionKind) -> tuple[Definition, ...]:
         """What came of ``kind``, in the order it was listed."""
         return tuple(definition for (its_kind, _), definition in self._found.items() if its_kind == kind)
+
+    @property
+    def left_out(self) -> str:
+        """In words which tools are missing; empty where none is."""
+        told = [f"{name} ({reason})" for name, reason in islice(self._left_out.items(), _MAX_TOLD)]
+        if not told:
+            return ""
+        more = len(self._left_out) - len(told)
+        return f"left out: {', '.join(told)}{f' and {more} more' if more else ''}"

@@ -31,7 +31,8 @@ EVERYTHING: frozenset[DefinitionKind] = frozenset(listing.kind for listing in LI
 class Discovered:
     """An upstream as it presented itself, definitions in the order it listed them.
 
-    ``asked`` are the kinds that were looked at; nothing is known of the others.
+    ``asked`` are the kinds that were looked at; nothing is known of the others. ``left_out`` says in words which tools
+    are missing because no client may use them.
     """
 
     era: Era
@@ -43,6 +44,7 @@ class Discovered:
     capabilities: bytes = b"{}"
     instructions: str = ""
     asked: frozenset[DefinitionKind] = EVERYTHING
+    left_out: str = ""
 
     def of(self, kind: DefinitionKind) -> tuple[Definition, ...]:
         return {"tool": self.tools, "resource": self.resources, "template": self.templates, "prompt": self.prompts}[
@@ -91,6 +93,7 @@ async def discover(
         known.era, known.protocol_version,
         collected.of("tool"), collected.of("resource"), collected.of("template"), collected.of("prompt"),
         capabilities=known.capabilities or b"{}", instructions=known.instructions, asked=kinds,
+        left_out=collected.left_out,
     )  # fmt: skip
 
 
@@ -102,7 +105,7 @@ async def _farewell(talk: Asking) -> None:
 
 async def _collect(talk: Asking, known: Introduction, kinds: Collection[DefinitionKind]) -> Collected:
     declared = None if known.capabilities is None else _declared(known.capabilities)
-    collected = Collected(talk.place)
+    collected = Collected(talk.place, modern=known.era == "modern")
     for listing in LISTINGS:
         if listing.kind in kinds and (declared is None or listing.capability in declared):
             await _list(talk, listing, collected, may_lack=declared is None or listing.kind == "template")

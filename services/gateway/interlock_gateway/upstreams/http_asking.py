@@ -13,7 +13,7 @@ from yarl import URL
 
 from interlock_common import telemetry
 from interlock_common.messages.catalog import Era
-from interlock_gateway.revisions import LEGACY, MODERN
+from interlock_gateway.revisions import LEGACY, MODERN, UNDERSTOOD
 from interlock_gateway.upstreams.asking import (
     CLIENT,
     META,
@@ -115,7 +115,7 @@ class HttpAsking:
             supported = _supported(message)
             if MODERN in supported or not supported:
                 return Introduction("modern", MODERN)
-            if any(version in LEGACY for version in supported):
+            if any(version in UNDERSTOOD for version in supported):
                 return None
             raise UpstreamUnusable(
                 f"{self.place} speaks only {', '.join(supported)[:200]}, which this gateway does not", "protocol"
@@ -135,7 +135,7 @@ class HttpAsking:
             raise UpstreamUnusable(
                 f"{self.place} does not answer as an MCP server: {described(answer)}", cause, status=answer.status
             )
-        if result.protocol_version not in LEGACY:
+        if result.protocol_version not in UNDERSTOOD:
             raise UpstreamUnusable(
                 f"{self.place} wants revision {result.protocol_version[:32]!r}, which this gateway does not speak",
                 "protocol",

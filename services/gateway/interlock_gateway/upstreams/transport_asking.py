@@ -13,7 +13,7 @@ from interlock_common import telemetry
 from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.gateway import DESCRIBE, Description
-from interlock_gateway.revisions import LEGACY, MODERN
+from interlock_gateway.revisions import LEGACY, MODERN, UNDERSTOOD
 from interlock_gateway.upstreams.asking import (
     META,
     METHOD_NOT_FOUND,
@@ -48,7 +48,7 @@ class TransportAsking:
         answer = await self.ask(DESCRIBE, {})
         said = self._result(answer, Description)
         if said is not None:
-            if said.protocol_version not in {MODERN, *LEGACY}:
+            if said.protocol_version not in {MODERN, *UNDERSTOOD}:
                 raise UpstreamUnusable(f"{self.place} speaks revision {said.protocol_version[:32]!r}, "
                                        "which this gateway does not", "protocol")  # fmt: skip
             self._speak(said.era, said.protocol_version)

@@ -97,6 +97,22 @@ async def test_a_partial_look_leaves_the_rest_alone_and_a_failing_one_becomes_co
     assert not shown(parts, upstream).reachable
 
 
+async def test_what_is_missing_of_an_upstream_is_told_until_it_is_mended(parts: Parts) -> None:
+    missing = "left out: odd (its marks do not fit)"
+    found = Discovered("modern", "2026-07-28", (tool("one"),), capabilities=ANNOUNCES, left_out=missing)
+    parts.world.found[URL] = found
+    upstream = await register(parts)
+    assert (upstream.reachable, upstream.problem) == (True, missing)
+    assert parts.outlet.actions[-1][3]["problem"] == missing
+
+    await parts.looking.look(upstream.id, frozenset({"prompt"}))
+    assert shown(parts, upstream).problem == missing
+    drifts(parts, tool("one"))
+    await parts.looking.look(upstream.id, frozenset({"tool"}))
+    assert (shown(parts, upstream).reachable, shown(parts, upstream).problem) == (True, "")
+    assert parts.outlet.actions[-1][3]["problem"] == ""
+
+
 async def test_many_announcements_are_one_look_now_and_one_later(parts: Parts, noticing: Noticing) -> None:
     upstream = await register(parts)
     parts.world.kinds.clear()

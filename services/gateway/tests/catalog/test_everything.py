@@ -108,15 +108,39 @@ async def test_what_is_not_declared_is_not_asked_for(http: aiohttp.ClientSession
     assert asked == ["server/discover", "prompts/list"]
 
 
+@pytest.mark.parametrize("revision", ["2025-03-26", "2024-11-05"])
 async def test_a_legacy_server_is_found_with_all_it_has_and_its_session_ended(
-    http: aiohttp.ClientSession, serve: Serve
+    http: aiohttp.ClientSession, serve: Serve, revision: str
 ) -> None:
-    said = {"protocolVersion": "2025-03-26", "capabilities": CAPABILITIES, "instructions": "hello"}
+    said = {"protocolVersion": revision, "capabilities": CAPABILITIES, "instructions": "hello"}
     url, asked = await serve({"initialize": said, **LISTS})
     found = await discover(HttpAsking(http, URL(url)), timeout=10)
-    assert (found.era, found.protocol_version, found.instructions) == ("legacy", "2025-03-26", "hello")
+    assert (found.era, found.protocol_version, found.instructions) == ("legacy", revision, "hello")
     assert names(found) == [["t"], ["notes://all"], ["notes://{id}"], ["sum up"]]
     assert asked[-1] == "DELETE"
+
+
+async def test_a_tool_with_marks_that_no_client_may_follow_is_left_out_and_told(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    odd = {"name": "odd", "inputSchema": {"properties": {"a": {"type": "number", "x-mcp-header": "A"}}}}
+    tools = {"tools/list": {"tools": [TOOL, odd]}}
+    url, _ = await serve(MODERN | tools)
+    found = await discover(HttpAsking(http, URL(url)), timeout=10)
+    assert [each.name for each in found.tools] == ["t"]
+    assert found.left_out == "left out: odd (x-mcp-header of 'a', which is no string, integer or boolean)"
+    said: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}
+    url, _ = await serve({"initialize": said} | tools)
+    found = await discover(HttpAsking(http, URL(url)), timeout=10)
+    assert ([each.name for each in found.tools], found.left_out) == (["t", "odd"], "")
+
+
+async def test_many_tools_that_are_left_out_are_told_in_few_words(http: aiohttp.ClientSession, serve: Serve) -> None:
+    schema = {"properties": {"a": {"x-mcp-header": ""}}}
+    tools = [{"name": f"t{number}", "inputSchema": schema} for number in range(30)]
+    url, _ = await serve(MODERN | {"tools/list": {"tools": tools}})
+    found = await discover(HttpAsking(http, URL(url)), timeout=10)
+    assert found.left_out.endswith("t4 (x-mcp-header of 'a' is no name of a header) and 25 more")
 
 
 async def test_a_server_of_resources_may_lack_templates_and_nothing_else(
@@ -226,10 +250,11 @@ async def find(way: FakeTransport, **changes: Any) -> Discovered:
     return await discover(TransportAsking(way, upstream(**changes)), timeout=10)
 
 
-async def test_what_runs_behind_a_connector_describes_itself() -> None:
-    transport = FakeTransport({"interlock/describe": DESCRIBED, **LISTS})
+@pytest.mark.parametrize("revision", ["2025-06-18", "2024-11-05"])
+async def test_what_runs_behind_a_connector_describes_itself(revision: str) -> None:
+    transport = FakeTransport({"interlock/describe": DESCRIBED | {"protocolVersion": revision}, **LISTS})
     found = await find(transport, transport="stdio", url="")
-    assert (found.era, found.protocol_version, found.instructions) == ("legacy", "2025-06-18", "hi")
+    assert (found.era, found.protocol_version, found.instructions) == ("legacy", revision, "hi")
     assert names(found) == [["t"], [], [], []]
     assert [request.method for request in transport.asked] == ["interlock/describe", "tools/list"]
     assert {request.upstream.era for request in transport.asked[1:]} == {"legacy"}
