@@ -103,7 +103,8 @@ async def test_one_users_token_is_never_sent_for_another(gateway: Gateway) -> No
 
 
 async def test_a_client_without_pages_learns_the_address_in_an_error(gateway: Gateway) -> None:
-    for capabilities in ({}, {"elicitation": {}}, {"elicitation": {"form": {}}}):
+    declared: list[Any] = [{}, {"elicitation": {}}, {"elicitation": {"form": {}}}]
+    for capabilities in declared:
         answer = await gateway.call(capabilities=capabilities)
         error = answer.json()["error"]
         assert (answer.status, error["code"]) == (400, MISSING_CAPABILITY)
@@ -156,10 +157,8 @@ def test_a_retry_brings_back_what_the_upstream_had_asked_for_before() -> None:
     consenting = Consenting(SEALER, clock)
     result = asked(consenting, version="", capabilities=URL_MODE, requestState="theirs", inputResponses={"a": {}})
     state = msgspec.json.decode(result.message)["result"]["requestState"]
-    brought = {
-        name: msgspec.Raw(msgspec.json.encode(value))
-        for name, value in (("name", "echo"), ("requestState", state), ("inputResponses", {"consent": {}}))
-    }
+    retried: dict[str, Any] = {"name": "echo", "requestState": state, "inputResponses": {"consent": {}}}
+    brought = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in retried.items()}
     params, declined = consenting.resumed(brought, ADA)
     assert {name: bytes(value) for name, value in params.items()} == {
         "name": b'"echo"', "requestState": b'"theirs"', "inputResponses": b'{"a":{}}',

@@ -56,6 +56,8 @@ _PUBLIC: dict[str, frozenset[str]] = {
     "token_exchange": frozenset({"token_endpoint"}),
 }  # fmt: skip
 """What each kind of credential needs to say in public."""
+_ADDRESSES = frozenset({"issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint"})
+_OAUTH = _ADDRESSES | {"client_id", "scope", "resource"}
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -160,9 +162,22 @@ def _credential(request: CreateUpstream) -> Credential:
             raise InvalidRegistration("this header is no place for a credential", field="credential", name=name[:64])
     if given.kind == "basic" and ":" in given.public["user"]:
         raise InvalidRegistration("the user of basic authentication has no colon (RFC 7617)", field="credential")
-    if endpoint := given.public.get("token_endpoint"):
-        naming.checked_url(endpoint)
+    for name in _ADDRESSES & given.public.keys():
+        naming.checked_url(given.public[name])
+    if given.kind == "oauth":
+        _check_oauth(given.public)
     return Credential(given.kind, given.public)
+
+
+def _check_oauth(public: dict[str, str]) -> None:
+    """Nothing, the issuer, or both endpoints are said of an authorization server, and nothing that nobody reads."""
+    if unknown := public.keys() - _OAUTH:
+        raise InvalidRegistration(f"a credential of the kind oauth knows no {min(unknown)[:40]}", field="credential")
+    said = {"authorization_endpoint", "token_endpoint"} & public.keys()
+    if len(said) == 1:
+        raise InvalidRegistration("authorization_endpoint and token_endpoint are said together", field="credential")
+    if said and "client_id" not in public:
+        raise InvalidRegistration("endpoints that are not found out need a client_id", field="credential")
 
 
 def _tls(request: CreateUpstream) -> Tls | None:

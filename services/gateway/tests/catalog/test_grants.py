@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from interlock_common.errors import NotFound, PermissionDenied, Unavailable
+from interlock_common.errors import InvalidInput, NotFound, PermissionDenied, Unavailable
 from interlock_common.messages.catalog import CreateUpstream, Credential, Upstream
 from interlock_common.messages.common import ById, Page
 from interlock_common.messages.grants import NOBODY, ClaimGrant, Grant, RevokeGrant, StoreGrant, grant_key
@@ -141,3 +141,17 @@ async def test_the_catalog_uses_grants_where_they_are_kept(parts: Parts, upstrea
     assert await own.held(upstream.id, ADA) == grant
     await own.drop(upstream.id, ADA, grant.generation)
     assert await own.held(upstream.id, ADA) is None
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        {"token_endpoint": "https://login.example.com/token"},
+        {"authorization_endpoint": "https://login.example.com/a", "token_endpoint": "https://login.example.com/t"},
+        {"issuer": "ftp://login.example.com"},
+        {"client-id": "x"},
+    ],
+)
+async def test_half_an_authorization_server_is_refused_at_once(parts: Parts, public: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput):
+        await parts.upstreams.create(CreateUpstream(MAKER, "notes", URL, credential=Credential("oauth", public)))

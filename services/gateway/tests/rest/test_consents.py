@@ -134,9 +134,9 @@ async def test_registering_what_needs_consent_answers_where_to_give_it(
 ) -> None:
     world.bus.replies[subjects.CATALOG_UPSTREAM_CREATE] = upstream
     body = {"name": "n", "url": upstream.url, "credential": {"kind": "oauth"}}
-    made = (await client.post("/gateways", json=body)).json()
+    made: dict[str, Any] = (await client.post("/gateways", json=body)).json()
     assert made["reachable"] is False
-    parts = urlsplit(made["consent_url"])
+    parts = urlsplit(str(made["consent_url"]))
     assert (parts.netloc, parts.path) == ("gateway.example", "/oauth/upstreams/u1/start")
     plain = msgspec.structs.replace(upstream, credential=Credential())
     world.bus.replies[subjects.CATALOG_UPSTREAM_CREATE] = plain
