@@ -18,4 +18,4 @@ def test_a_place_is_given_back_whatever_happens() -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), places.taken("ada"):
             raise ZeroDivisionError
-    assert not places._running
+    assert not places._running  # pyright: ignore[reportPrivateUsage]

@@ -155,7 +155,7 @@ async def test_every_answer_carries_the_id_of_its_request(world: EdgeWorld, writ
 async def test_an_unexpected_failure_tells_nothing_of_itself(world: EdgeWorld) -> None:
     headers, body = modern_call("tools/list", None)
     world.catalog.offer(None).blocks["u1"] = "not a block"  # pyright: ignore[reportArgumentType]
-    world.catalog.offer(None)._order.append(("notes", "u1"))
+    world.catalog.offer(None)._order.append(("notes", "u1"))  # pyright: ignore[reportPrivateUsage]
     answer = await asked(world, body, headers)
     assert answer.status == 500
     assert answer.json()["error"] == {"code": -32603, "message": "unexpected failure"}
