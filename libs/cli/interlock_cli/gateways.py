@@ -150,6 +150,8 @@ def _tell(made: dict[str, Any], notes: list[str] | None = None) -> None:
     state = "is reachable" if made["reachable"] else f"cannot be reached: {plain(made['problem'])}"
     offers = f"{made['tool_count']} tools, {made['resource_count']} resources, {made['prompt_count']} prompts"
     typer.echo(f"{made['name']} ({made['id']}) {state}; {offers}")
+    if made.get("consent_url"):
+        typer.echo(f"give your consent at {plain(made['consent_url'])}")
     for note in notes or ():
         typer.echo(f"note: {plain(note)}", err=True)
 
