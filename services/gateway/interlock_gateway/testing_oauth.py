@@ -11,7 +11,16 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from interlock_gateway.revisions import MODERN
 from interlock_gateway.testing import result_of
+
+_RESULTS: dict[str, dict[str, Any]] = {
+    "server/discover": {
+        "resultType": "complete", "supportedVersions": [MODERN], "capabilities": {"tools": {}},
+        "serverInfo": {"name": "protected", "version": "1"},
+    },
+    "tools/list": {"resultType": "complete", "tools": [{"name": "echo", "inputSchema": {"type": "object"}}]},
+}  # fmt: skip
 
 
 @dataclass
@@ -161,8 +170,9 @@ class ProtectedUpstream:
             return web.json_response({}, status=401, headers={"WWW-Authenticate": challenge})
         self.tokens.append(token)
         message = json.loads(await request.read())
-        text = json.dumps({"content": [{"type": "text", "text": held["user"]}]}).encode()
-        return web.Response(body=result_of(message["id"], text), content_type="application/json")
+        result = _RESULTS.get(message["method"], {"content": [{"type": "text", "text": held["user"]}]})
+        body = result_of(message["id"], json.dumps(result).encode())
+        return web.Response(body=body, content_type="application/json")
 
 
 def _form(given: Mapping[str, Any]) -> dict[str, str]:
