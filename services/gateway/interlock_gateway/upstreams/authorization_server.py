@@ -21,6 +21,7 @@ _METADATA = re.compile(r'resource_metadata\s*=\s*"([^"\s]{1,2048})"', re.IGNOREC
 _SCOPE = re.compile(r'(?:^|[\s,])scope\s*=\s*"([^"]{1,2048})"', re.IGNORECASE)
 _WORDS = re.compile(r"[\x21\x23-\x5b\x5d-\x7e ]{0,2048}")
 _MAX_CLIENT = 2048
+_HOST_SLASHES = 3
 _MAX_CHALLENGE = 8192
 
 
@@ -155,7 +156,7 @@ class AuthorizationServers:
                 server = await self._document(place, what, AuthorizationServer)
                 if server is None:
                     continue
-                if server.issuer != issuer:
+                if not same_issuer(server.issuer, issuer):
                     raise CredentialUnusable(f"{what} says that it is another issuer")
                 if "S256" not in server.code_challenge_methods_supported:
                     raise CredentialUnusable(f"{what} does not announce PKCE with S256, which is required")
@@ -179,6 +180,11 @@ class AuthorizationServers:
         for endpoint in (server.registration_endpoint, server.revocation_endpoint):
             if endpoint:
                 self._http.checked(endpoint, what)
+
+
+def same_issuer(one: str, other: str) -> bool:
+    """Whether two identifiers are the same; that of a whole host may or may not end in a slash (RFC 3986, 6.2.3)."""
+    return one == other or (one.count("/") <= _HOST_SLASHES and one.rstrip("/") == other.rstrip("/") != "")
 
 
 def _well_known(url: URL, name: str, *, with_root: bool = False) -> list[str]:

@@ -20,7 +20,7 @@ from interlock_common.errors import InvalidInput, NotFound
 from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.grants import NOBODY, RevokeGrant, StoreGrant
 from interlock_common.sealing import SealBroken, Sealer
-from interlock_gateway.upstreams.authorization_server import AuthorizationServer, AuthorizationServers
+from interlock_gateway.upstreams.authorization_server import AuthorizationServer, AuthorizationServers, same_issuer
 from interlock_gateway.upstreams.credentials import CredentialUnusable, SealedSecrets
 from interlock_gateway.upstreams.grants import Client, Grants, Tokens, Vault, place_of
 from interlock_gateway.upstreams.oauth import expiry
@@ -238,7 +238,7 @@ def _check_issuer(server: AuthorizationServer, iss: str | None) -> None:
     """The answer comes from the server that was asked (RFC 9207, section 2.4)."""
     if iss is None and server.authorization_response_iss_parameter_supported:
         raise ConsentRefused("the answer does not say which authorization server it comes from")
-    if iss is not None and server.issuer and iss != server.issuer:
+    if iss is not None and server.issuer and not same_issuer(iss, server.issuer):
         raise ConsentRefused("the answer comes from another authorization server than was asked")
 
 

@@ -15,7 +15,14 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import migrate
 from interlock_common.errors import NotFound
 from interlock_common.messages import resources, subjects
-from interlock_common.messages.catalog import CatalogItem, CreateUpstream, Credential, Upstream, VirtualServer, upstream_key
+from interlock_common.messages.catalog import (
+    CatalogItem,
+    CreateUpstream,
+    Credential,
+    Upstream,
+    VirtualServer,
+    upstream_key,
+)
 from interlock_common.messages.common import Actor, Page
 from interlock_common.messages.grants import Grant, GrantList, RevokeGrant, grant_key
 from interlock_common.mirror import Mirror
@@ -60,10 +67,11 @@ class Edge:
 async def catalog_on(bus: EmbeddedBus) -> AsyncGenerator[None]:
     url = f"sqlite:///{bus.directory}/catalog.db"
     await asyncio.to_thread(migrate, url, "interlock_gateway.catalog")
-    settings = Settings(
-        bus_url=bus.url, trust_domain=TRUST_DOMAIN, identity_dir=bus.identity("catalog").directory, health_port=0,
-        database_url=url, auth_encryption_secret=SECRET, allow_private_upstreams=True, refresh_interval=600,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "bus_url": bus.url, "trust_domain": TRUST_DOMAIN, "identity_dir": bus.identity("catalog").directory,
+        "health_port": 0, "database_url": url, "auth_encryption_secret": SECRET, "allow_private_upstreams": True,
+    }  # fmt: skip
+    settings = Settings(**given)
     task = asyncio.create_task(serve_catalog(settings))
     try:
         yield

@@ -20,6 +20,7 @@ from interlock_gateway.testing_grants import FakeGrants, FakeOnce
 from interlock_gateway.testing_oauth import AuthorizationServer, ProtectedUpstream
 from interlock_gateway.testing_upstreams import all_of, http_over
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
+from interlock_gateway.upstreams.authorization_server import same_issuer
 from interlock_gateway.upstreams.connections import Ways
 from interlock_gateway.upstreams.consents import ConsentRefused, Consents
 from interlock_gateway.upstreams.credentials import CredentialUnusable
@@ -412,3 +413,17 @@ async def test_an_error_of_the_server_is_told_in_its_code_only(story: Story) -> 
     back = story.server.visit(await story.sent())
     with pytest.raises(ConsentRefused, match=r"did not grant it: access_deniedscript$"):
         await story.consents.finish({**back, "error": "access_denied<script>"}, ADAS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example", "https://a.example/", True),
+        ("https://a.example/", "https://a.example", True),
+        ("https://a.example/x", "https://a.example/x/", False),
+        ("https://a.example", "https://a.example.evil", False),
+        ("https://a.example", "", False),
+    ],
+)
+def test_an_issuer_is_the_same_to_the_letter_but_for_the_slash_of_a_host(one: str, other: str, *, same: bool) -> None:
+    assert same_issuer(one, other) is same
