@@ -114,9 +114,14 @@ def parse(body: bytes) -> Envelope:
 
 def parse_request(body: bytes) -> Envelope:
     """The envelope of what a client sent; one that nests deeper than 128 levels is refused with -32600."""
+    check_depth(body)
+    return parse(body)
+
+
+def check_depth(body: bytes) -> None:
+    """Raise RpcError with -32600 for what nests so deep that decoders would be strained."""
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and deeper_than(body, MAX_DEPTH):
         raise RpcError(INVALID_REQUEST, f"the body nests deeper than {MAX_DEPTH} levels", status=400)
-    return parse(body)
 
 
 def members(params: msgspec.Raw, what: str = "params") -> dict[str, msgspec.Raw]:

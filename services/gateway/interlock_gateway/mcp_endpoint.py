@@ -11,6 +11,7 @@ from opentelemetry import context as otel_context
 from interlock_common import telemetry
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
+from interlock_gateway.batch import Batches, is_batch
 from interlock_gateway.handshake import initialize_result, read_initialize
 from interlock_gateway.http_front import HttpFront
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
@@ -38,6 +39,10 @@ class McpEndpoint:
     sessions: Sessions
     traffic: SessionTraffic
 
+    @property
+    def _batches(self) -> Batches:
+        return Batches(self.front, self.methods, self.traffic)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send, server_id: str | None) -> None:
         request = McpRequest(scope, receive, Reply(send), server_id, dict(scope["headers"]))
         await self.front.serve(request, self._serve)
@@ -54,7 +59,11 @@ class McpEndpoint:
                 await request.reply.json(b"", status=405, headers=_ALLOW)
 
     async def _post(self, request: McpRequest, caller: Caller) -> None:
-        envelope = jsonrpc.parse_request(await request.body(self.front.max_body))
+        body = await request.body(self.front.max_body)
+        if is_batch(body) and SESSION_HEADER in request.headers:
+            await self._batches.serve(request, caller, await self._session(request, caller), body)
+            return
+        envelope = jsonrpc.parse_request(body)
         if envelope.method is None:
             await self._answered(request, caller, envelope)
             return

@@ -117,10 +117,12 @@ class SessionTraffic:
         await self._sessions.stop()
         await self.pulse.stop()
 
-    def reply(
-        self, session: OpenSession, request: McpRequest, kind: type[SessionReply] = SessionReply
-    ) -> SessionReply:
+    def reply(self, session: OpenSession, request: McpRequest) -> SessionReply:
         """The client of one request, in place of the plain reply."""
+        return self.reply_of(SessionReply, session, request)
+
+    def reply_of[R: SessionReply](self, kind: type[R], session: OpenSession, request: McpRequest) -> R:
+        """The same, of a client that is told things in another way."""
         reply = kind(
             request.reply.channel, session, request.request_id, self._journal, self._asking, self._open.opened
         )

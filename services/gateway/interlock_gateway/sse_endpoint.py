@@ -120,7 +120,7 @@ class SseEndpoint:
 
     async def _serve(self, request: McpRequest, caller: Caller, session: OpenSession, envelope: Envelope) -> None:
         """Do what the message asks for; whatever goes wrong is told on the stream as well."""
-        reply = self.traffic.reply(session, request, SpokenReply)
+        reply = self.traffic.reply_of(SpokenReply, session, request)
         params, meta = jsonrpc.params_and_meta(envelope)
         token = otel_context.attach(telemetry.continue_or_begin(request.trace_carrier(meta)))
         incoming = Incoming(
