@@ -112,13 +112,17 @@ class SigningKey(msgspec.Struct, frozen=True):
 
 
 class Principal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Bucket ``principals``, key = ``principal_key(name)``."""
+    """Bucket ``principals``, key = ``principal_key(name)``.
+
+    ``team_permissions`` count, beside ``permissions``, for what belongs to that team.
+    """
 
     name: str
     active: bool = True
     is_admin: bool = False
     teams: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
+    team_permissions: dict[str, tuple[str, ...]] = {}
 
 
 class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,13 +4,22 @@ import msgspec
 
 
 class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """On whose behalf a service asks another: the verified principal, as the edge saw it."""
+    """On whose behalf a service asks another: the verified principal, as the edge saw it.
+
+    ``team_permissions`` count, beside ``permissions``, for what belongs to that team.
+    """
 
     principal: str
     is_admin: bool = False
     teams: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
     token_id: str | None = None
+    team_permissions: dict[str, tuple[str, ...]] = {}
+
+    def may(self, permission: str, team: str | None = None) -> bool:
+        """Whether ``permission`` is held, for what belongs to ``team`` where one is named."""
+        held = (*self.permissions, *(self.team_permissions.get(team, ()) if team is not None else ()))
+        return self.is_admin or permission in held or "*" in held
 
 
 class Empty(msgspec.Struct, frozen=True):
