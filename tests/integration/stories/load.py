@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from interlock_common.clock import SYSTEM_CLOCK
+
 VERSION = "2026-07-28"
 
 
@@ -26,10 +28,11 @@ def modern_call(tool: str, arguments: dict[str, object], request_id: int) -> tup
 
 @dataclass
 class Tally:
-    """How the calls went; ``answers`` by what came, ``records`` of those that succeeded."""
+    """How the calls went; ``answers`` by what came, ``records`` and ``seconds`` of those that succeeded."""
 
     answers: Counter[str] = field(default_factory=Counter[str])
     records: list[str] = field(default_factory=list[str])
+    seconds: list[float] = field(default_factory=list[float])
 
     @property
     def failed(self) -> dict[str, int]:
@@ -63,11 +66,13 @@ async def one_call(
     http: httpx.AsyncClient, url: str, tool: str, arguments: dict[str, object], number: int, tally: Tally
 ) -> str:
     headers, body = modern_call(tool, arguments, number)
+    began = SYSTEM_CLOCK.monotonic()
     try:
         answer = await http.post(url, headers=headers, json=body)
     except httpx.HTTPError as error:
         return type(error).__name__
     if answer.status_code != 200 or '"result"' not in answer.text:
         return f"{answer.status_code} {answer.text[:200]}"
+    tally.seconds.append(SYSTEM_CLOCK.monotonic() - began)
     tally.records.append(answer.headers["interlock-audit"])
     return "ok"
