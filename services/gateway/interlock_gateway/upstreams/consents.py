@@ -16,12 +16,12 @@ import structlog
 from yarl import URL
 
 from interlock_common.clock import Clock
-from interlock_common.errors import InvalidInput, NotFound
+from interlock_common.errors import InterlockError, InvalidInput, NotFound
 from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.grants import NOBODY, RevokeGrant, StoreGrant
 from interlock_common.sealing import SealBroken, Sealer
 from interlock_gateway.upstreams.authorization_server import AuthorizationServer, AuthorizationServers, same_issuer
-from interlock_gateway.upstreams.credentials import CredentialUnusable, SealedSecrets
+from interlock_gateway.upstreams.credentials import SealedSecrets
 from interlock_gateway.upstreams.grants import Client, Grants, Tokens, Vault, place_of
 from interlock_gateway.upstreams.oauth import expiry
 from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
@@ -31,6 +31,7 @@ LIFETIME = 600.0
 _START, _CALLBACK = "consent-start", "consent-callback"
 _MAX_STATE = 8192
 _MAX_CODE = 8192
+_OK = 200
 _log = structlog.get_logger()
 
 
@@ -58,6 +59,9 @@ class _Pending(msgspec.Struct, frozen=True):
     client: Client
     resource: str
     place: str
+
+    def __repr__(self) -> str:
+        return f"_Pending(start={self.start!r})"
 
 
 class Once(Protocol):
@@ -166,21 +170,24 @@ class Consents:
         await self._grants.revoke(request)
         if tokens is None or not tokens.revocation_endpoint:
             return
-        form = {"token": tokens.refresh or tokens.access}
+        form = {"token": tokens.refresh or tokens.access, "client_id": tokens.client.id}
         form["token_type_hint"] = "refresh_token" if tokens.refresh else "access_token"
         try:
-            await self._endpoints.fetch(
+            answer = await self._endpoints.fetch(
                 "POST", tokens.revocation_endpoint, what="the revocation endpoint", form=form,
                 client=tokens.client.pair, auth=tokens.client.auth,
             )  # fmt: skip
-        except CredentialUnusable as error:  # it is forgotten here, and ends there by itself
-            _log.warning("a grant was not revoked at its server", upstream=upstream_id, reason=error.detail)
+            reason = "" if answer.status == _OK else f"HTTP {answer.status}"
+        except InterlockError as error:
+            reason = error.detail
+        if reason:  # it is forgotten here, and ends there by itself
+            _log.warning("a grant was not revoked at its server", upstream=upstream_id, reason=reason)
 
     async def _keep(self, upstream: Upstream, pending: _Pending, code: str) -> None:
         client, server = pending.client, pending.server
         form = {
             "grant_type": "authorization_code", "code": code, "redirect_uri": client.redirect_uri,
-            "code_verifier": pending.verifier, "resource": pending.resource,
+            "code_verifier": pending.verifier, "resource": pending.resource, "client_id": client.id,
         }  # fmt: skip
         token = await self._endpoints.ask(
             server.token_endpoint, form, client=client.pair, auth=client.auth, whose=upstream.name

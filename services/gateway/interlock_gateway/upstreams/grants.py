@@ -38,6 +38,9 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
     issuer: str = ""
     redirect_uri: str = ""
 
+    def __repr__(self) -> str:
+        return f"Client(id={self.id!r})"
+
     @property
     def pair(self) -> tuple[str, str]:
         return self.id, self.secret
@@ -58,6 +61,9 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
     scope: str = ""
     resource: str = ""
     revocation_endpoint: str = ""
+
+    def __repr__(self) -> str:
+        return f"Tokens(expires_at={self.expires_at}, client={self.client!r})"
 
 
 class Grants(Protocol):

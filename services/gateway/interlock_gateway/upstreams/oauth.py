@@ -41,7 +41,7 @@ def no_link(_upstream: Upstream, _principal: str) -> tuple[str, str]:
     return "", ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Held:
     """A grant as it was read last, opened; the moments are monotonic."""
 
@@ -182,7 +182,7 @@ class UserTokens:
         return held if usable else await self._of_another(upstream, principal, key, held)
 
     async def _refresh(self, upstream: Upstream, tokens: Tokens) -> Token:
-        form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
+        form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh, "client_id": tokens.client.id}
         if tokens.resource:
             form["resource"] = tokens.resource
         client = tokens.client

@@ -32,7 +32,7 @@ class Vouching(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Held:
     """The token of one principal for one upstream, and whoever asks for it; moments are monotonic."""
 

@@ -427,3 +427,14 @@ async def test_an_error_of_the_server_is_told_in_its_code_only(story: Story) -> 
 )
 def test_an_issuer_is_the_same_to_the_letter_but_for_the_slash_of_a_host(one: str, other: str, *, same: bool) -> None:
     assert same_issuer(one, other) is same
+
+
+async def test_what_is_secret_does_not_show_when_it_is_printed(story: Story) -> None:
+    await story.consent()
+    grant = story.grants.kept["u1", ADA]
+    tokens = Vault(SEALER).tokens("u1", ADA, grant)
+    assert tokens is not None
+    for secret in (tokens.access, tokens.refresh, tokens.client.secret):
+        assert secret
+        assert secret not in repr(tokens)
+        assert secret not in grant.sealed
