@@ -1,6 +1,7 @@
 """Nobody mints what they do not hold: how far a principal, an actor and a token reach, and which holds which."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from interlock_auth.errors import NotContained
 from interlock_common.messages.auth import Principal, Scopes
@@ -11,22 +12,38 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Reach:
-    """What a credential opens. ``None`` is no limit: every permission, every team, every server."""
+    """What a credential opens. ``None`` is no limit: every permission, every team, every server.
+
+    ``team_permissions`` count, beside ``permissions``, for what belongs to that team.
+    """
 
     permissions: frozenset[str] | None
     teams: frozenset[str] | None
     server_id: str | None = None
+    team_permissions: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def holds(self, other: "Reach") -> bool:
         """Whether ``other`` opens nothing that this does not open."""
         return (
             _within(other.permissions, self.permissions)
+            and self.holds_teams_of(other)
             and _within(other.teams, self.teams)
             and self.server_id in (None, other.server_id)
         )
 
-    def may(self, permission: str) -> bool:
-        return self.permissions is None or permission in self.permissions
+    def holds_teams_of(self, other: "Reach") -> bool:
+        """Whether what ``other`` opens within teams is opened by this as well."""
+        return all(_within(held, self.within(team)) for team, held in other.team_permissions.items())
+
+    def within(self, team: str | None) -> frozenset[str] | None:
+        """The permissions for what belongs to ``team``; for what belongs to none, those that count everywhere."""
+        if self.permissions is None or team is None:
+            return self.permissions
+        return self.permissions | self.team_permissions.get(team, frozenset())
+
+    def may(self, permission: str, team: str | None = None) -> bool:
+        held = self.within(team)
+        return held is None or permission in held
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,8 @@ def reach_of_token(principal: Principal, grant: Grant) -> Reach:
         teams = None if principal.is_admin else frozenset[str]()
     else:
         teams = _meet(frozenset(grant.teams), None if principal.is_admin else frozenset(principal.teams))
-    return Reach(_meet(_own_permissions(principal), scoped), teams, grant.scopes.server_id)
+    in_teams = _in_teams(principal, teams, dict.fromkeys(principal.team_permissions, scoped))
+    return Reach(_meet(_own_permissions(principal), scoped), teams, grant.scopes.server_id, in_teams)
 
 
 def reach_of_actor(principal: Principal, actor: Actor) -> Reach:
@@ -53,7 +71,9 @@ def reach_of_actor(principal: Principal, actor: Actor) -> Reach:
         claimed = _permissions(actor.permissions) if actor.permissions else None
         return Reach(claimed, None)
     permissions = _meet(_own_permissions(principal), _permissions(actor.permissions))
-    return Reach(permissions, _meet(frozenset(actor.teams), None if principal.is_admin else frozenset(principal.teams)))
+    teams = _meet(frozenset(actor.teams), None if principal.is_admin else frozenset(principal.teams))
+    claimed = {team: _permissions(names) for team, names in actor.team_permissions.items()}
+    return Reach(permissions, teams, team_permissions=_in_teams(principal, teams, claimed))
 
 
 def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
@@ -64,7 +84,7 @@ def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
     """
     _require_named(held, asked)
     reach = reach_of_token(principal, asked)
-    if not _within(reach.permissions, held.permissions):
+    if not (_within(reach.permissions, held.permissions) and held.holds_teams_of(reach)):
         raise NotContained("a token without scopes.permissions would open more than the credential that asks for it")
     if not _within(reach.teams, held.teams):
         raise NotContained("a token without teams would open more than the credential that asks for it")
@@ -73,8 +93,9 @@ def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
 
 
 def _require_named(held: Reach, asked: Grant) -> None:
-    named = asked.scopes.permissions
-    if held.permissions is not None and (missing := sorted(set(named) - held.permissions)):
+    named = asked.scopes.permissions  # a scope is a ceiling: what is held in one team only may be named as well
+    anywhere = None if held.permissions is None else held.permissions.union(*held.team_permissions.values())
+    if anywhere is not None and (missing := sorted(set(named) - anywhere)):
         raise NotContained(f"scopes.permissions names {', '.join(missing)}, which the actor does not hold")
     if asked.teams is not None and held.teams is not None and (missing := sorted(set(asked.teams) - held.teams)):
         raise NotContained(f"teams names {', '.join(missing)}, which the actor is not in")
@@ -82,6 +103,19 @@ def _require_named(held: Reach, asked: Grant) -> None:
 
 def _own_permissions(principal: Principal) -> frozenset[str] | None:
     return None if principal.is_admin else _permissions(principal.permissions)
+
+
+def _in_teams(
+    principal: Principal, teams: frozenset[str] | None, limits: Mapping[str, frozenset[str] | None]
+) -> dict[str, frozenset[str]]:
+    """What the principal holds within each of ``teams`` that has a limit, as far as the limit goes."""
+    if principal.is_admin:  # holds everything everywhere, as far as it is not narrowed everywhere
+        return {}
+    return {
+        team: frozenset(held) if (limit := limits[team]) is None else frozenset(held) & limit
+        for team, held in principal.team_permissions.items()
+        if team in limits and (teams is None or team in teams)
+    }
 
 
 def _permissions(names: tuple[str, ...]) -> frozenset[str] | None:

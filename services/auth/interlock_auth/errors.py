@@ -4,15 +4,27 @@ InterlockError
 ├── InvalidInput
 │   ├── LifetimeRefused     400  a token would live too long, or for ever
 │   ├── NameRefused         400  a token needs a name people can tell it by
-│   └── AudienceRefused     400  an assertion is for another audience than ours
+│   ├── AudienceRefused     400  an assertion is for another audience than ours
+│   ├── PasswordRefused     400  a new password breaks the rules for passwords
+│   ├── PermissionUnknown   400  a role names a permission that does not exist
+│   └── NotAssignable       400  a role cannot be given there, or not to them
 ├── Unauthenticated
 │   └── LoginRefused        401  e-mail and password do not belong together
 ├── PermissionDenied
-│   └── NotContained        403  a token would reach further than whoever mints it
+│   ├── NotContained        403  a token would reach further than whoever mints it
+│   ├── NotPermitted        403  this needs a permission, or more than whom it is about holds
+│   └── RegistrationClosed  403  people do not register themselves here
 ├── NotFound
-│   └── TokenNotFound       404  no such token, or not the actor's to know of
+│   ├── TokenNotFound       404  no such token, or not the actor's to know of
+│   ├── UserNotFound        404  no such user
+│   ├── TeamNotFound        404  no such team, member or invitation, or not the actor's to know of
+│   └── RoleNotFound        404  no such role
 ├── Conflict
-│   └── KeyNotOurs          409  the signing key comes from outside, so it is rotated there
+│   ├── KeyNotOurs          409  the signing key comes from outside, so it is rotated there
+│   ├── NameTaken           409  there is, or was, one of that name
+│   ├── InUse               409  a role that someone has
+│   ├── LastOwner           409  a team needs an owner
+│   └── LastAdministrator   409  the platform needs an active administrator
 ├── TooManyRequests
 │   ├── LockedOut           429  too many failed logins for this e-mail
 │   └── LoginsSaturated     429  more logins at once than password hashing can bear
@@ -43,6 +55,18 @@ class AudienceRefused(InvalidInput):
     code = "audience_refused"
 
 
+class PasswordRefused(InvalidInput):
+    code = "password_refused"
+
+
+class PermissionUnknown(InvalidInput):
+    code = "permission_unknown"
+
+
+class NotAssignable(InvalidInput):
+    code = "not_assignable"
+
+
 class LoginRefused(Unauthenticated):
     code = "login_refused"
 
@@ -51,12 +75,48 @@ class NotContained(PermissionDenied):
     code = "not_contained"
 
 
+class NotPermitted(PermissionDenied):
+    code = "not_permitted"
+
+
+class RegistrationClosed(PermissionDenied):
+    code = "registration_closed"
+
+
 class TokenNotFound(NotFound):
     code = "token_not_found"
 
 
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
+class TeamNotFound(NotFound):
+    code = "team_not_found"
+
+
+class RoleNotFound(NotFound):
+    code = "role_not_found"
+
+
 class KeyNotOurs(Conflict):
     code = "key_not_ours"
+
+
+class NameTaken(Conflict):
+    code = "name_taken"
+
+
+class InUse(Conflict):
+    code = "in_use"
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+
+
+class LastAdministrator(Conflict):
+    code = "last_administrator"
 
 
 class LockedOut(TooManyRequests):

@@ -1,6 +1,6 @@
 """The tables of auth. Times are seconds since the epoch; lists and scopes are JSON text."""
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from interlock_common.database import new_metadata
@@ -14,7 +14,12 @@ class Base(DeclarativeBase):
 
 
 class PrincipalRow(Base):
-    """A person or a service account; ``password_hash`` is Argon2id in PHC form, or absent."""
+    """A person or a service account; ``password_hash`` is Argon2id in PHC form, or absent.
+
+    ``teams``, ``permissions`` and ``team_permissions`` are what memberships and roles come to, as it is published:
+    ``version`` counts changes, ``published_version`` is the last one that the bucket took. A deleted principal stays
+    as a name that nobody gets again: tokens and records speak of it.
+    """
 
     __tablename__ = "principals"
 
@@ -25,6 +30,76 @@ class PrincipalRow(Base):
     teams: Mapped[str] = mapped_column(Text, default="[]")
     permissions: Mapped[str] = mapped_column(Text, default="[]")
     created_at: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(16), default="person")
+    full_name: Mapped[str] = mapped_column(String(200), default="")
+    must_change_password: Mapped[bool] = mapped_column(Boolean, default=False)
+    team_permissions: Mapped[str] = mapped_column(Text, default="{}")
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger, default=1)
+    published_version: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class TeamRow(Base):
+    """A team."""
+
+    __tablename__ = "teams"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    created_by: Mapped[str] = mapped_column(String(320))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class MembershipRow(Base):
+    """Someone in a team."""
+
+    __tablename__ = "memberships"
+
+    team_id: Mapped[str] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True)
+    principal: Mapped[str] = mapped_column(String(320), primary_key=True, index=True)
+    owner: Mapped[bool] = mapped_column(Boolean, default=False)
+    joined_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class InvitationRow(Base):
+    """An invitation that waits: the SHA-256 of its token; gone once it is accepted or withdrawn."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    team_id: Mapped[str] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str] = mapped_column(String(254))
+    owner: Mapped[bool] = mapped_column(Boolean, default=False)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    invited_by: Mapped[str] = mapped_column(String(320))
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class RoleRow(Base):
+    """A role that administrators made; the built-in ones are in code."""
+
+    __tablename__ = "roles"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    permissions: Mapped[str] = mapped_column(Text, default="[]")
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class AssignmentRow(Base):
+    """A role that someone has; ``team_id`` is empty for the whole platform.
+
+    Being a platform administrator is no row here but ``principals.is_admin``.
+    """
+
+    __tablename__ = "role_assignments"
+
+    principal: Mapped[str] = mapped_column(String(320), primary_key=True)
+    role: Mapped[str] = mapped_column(String(100), primary_key=True, index=True)
+    team_id: Mapped[str] = mapped_column(String(36), primary_key=True, default="")
+    granted_by: Mapped[str] = mapped_column(String(320))
+    granted_at: Mapped[int] = mapped_column(BigInteger)
 
 
 class LoginFailureRow(Base):

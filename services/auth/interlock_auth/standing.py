@@ -10,6 +10,7 @@ from interlock_common.messages.auth import Principal, Scopes
 from interlock_common.messages.common import Actor
 
 _names = msgspec.json.Decoder(tuple[str, ...])
+_names_by_team = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 
 
 async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
@@ -36,7 +37,8 @@ async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
 def principal_of(row: PrincipalRow) -> Principal:
     """A principal as the mirrors know it, without its password."""
     names = _names.decode
-    return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions))
+    in_teams = _names_by_team.decode(row.team_permissions)
+    return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions), in_teams)
 
 
 def _grant(row: TokenRow) -> Grant:

@@ -27,7 +27,8 @@ class Store:
 
     async def add_principal(self, row: PrincipalRow) -> bool:
         """Whether the principal is new; an existing one is left as it is, also when two replicas race."""
-        values = {column.key: getattr(row, column.key) for column in PrincipalRow.__table__.columns}
+        given = {column.key: getattr(row, column.key) for column in PrincipalRow.__table__.columns}
+        values = {key: value for key, value in given.items() if value is not None}  # the rest has defaults
         statement = self._insert(PrincipalRow).values(**values).on_conflict_do_nothing()
         added = await self._session.execute(statement.returning(PrincipalRow.name))
         return added.scalar_one_or_none() is not None

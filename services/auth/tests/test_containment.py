@@ -13,9 +13,21 @@ _permissions = st.lists(_permission, unique=True, max_size=3).map(tuple)
 _teams = st.lists(_team, unique=True, max_size=3).map(tuple)
 _scopes = st.builds(Scopes, server_id=st.sampled_from([None, "one", "two"]), permissions=_permissions)
 _grants = st.builds(Grant, _scopes, st.none() | _teams)
-_principals = st.builds(
-    Principal, name=st.just("p@example.com"), is_admin=st.booleans(), teams=_teams, permissions=_permissions
-)
+_exact = st.lists(st.sampled_from(["tools.execute", "tools.read", "tokens.delete"]), unique=True).map(tuple)
+_in_teams = st.dictionaries(_team, _exact, max_size=3)
+
+
+@st.composite
+def _principal(draw: st.DrawFn) -> Principal:
+    teams = draw(_teams)
+    in_teams = {team: held for team, held in draw(_in_teams).items() if team in teams}
+    return Principal(
+        "p@example.com", is_admin=draw(st.booleans()), teams=teams, permissions=draw(_permissions),
+        team_permissions=in_teams,
+    )  # fmt: skip
+
+
+_principals = _principal()
 
 
 def allowed(principal: Principal, held: Reach, asked: Grant) -> bool:
@@ -46,17 +58,30 @@ def test_no_chain_of_tokens_escapes_its_first(principal: Principal, chain: list[
 def test_what_a_token_names_its_maker_holds(principal: Principal, grant: Grant) -> None:
     held = reach_of_token(principal, Grant(Scopes(), principal.teams))
     if allowed(principal, held, grant) and not principal.is_admin:
-        assert "*" in principal.permissions or set(grant.scopes.permissions) <= set(principal.permissions)
+        anywhere = set(principal.permissions).union(*principal.team_permissions.values())
+        assert "*" in principal.permissions or set(grant.scopes.permissions) <= anywhere
         assert set(grant.teams or ()) <= set(principal.teams)
 
 
-@given(_principals, st.booleans(), _teams, _permissions)
+@given(_principals, st.booleans(), _teams, _permissions, _in_teams)
 def test_an_actor_without_a_token_never_holds_more_than_its_principal(
-    principal: Principal, claims_admin: bool, teams: tuple[str, ...], permissions: tuple[str, ...]
+    principal: Principal, claims_admin: bool, teams: tuple[str, ...], permissions: tuple[str, ...],
+    in_teams: dict[str, tuple[str, ...]],
 ) -> None:  # fmt: skip
-    actor = Actor(principal.name, claims_admin, teams, permissions)
+    actor = Actor(principal.name, claims_admin, teams, permissions, team_permissions=in_teams)
     limit = reach_of_token(principal, Grant(Scopes(), None if principal.is_admin else principal.teams))
     assert limit.holds(reach_of_actor(principal, actor))
+
+
+def test_what_is_held_in_one_team_may_be_named_and_opens_that_team_only() -> None:
+    user = Principal("u@example.com", teams=("red", "blue"), team_permissions={"red": ("tools.execute",)})
+    held = reach_of_token(user, Grant(Scopes(), ("red", "blue")))
+    asked = Grant(Scopes(permissions=("tools.execute",)), ("red", "blue"))
+    require_contained(user, held, asked)
+    minted = reach_of_token(user, asked)
+    assert minted.may("tools.execute", "red")
+    assert not minted.may("tools.execute", "blue")
+    assert not minted.may("tools.execute")
 
 
 def test_an_unlimited_administrator_may_mint_anything() -> None:
