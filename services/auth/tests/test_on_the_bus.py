@@ -16,13 +16,15 @@ from interlock_auth.config import Settings
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.database import migrate
-from interlock_common.errors import PermissionDenied, Unauthenticated
+from interlock_common.errors import DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
 from interlock_common.messages import resources, subjects
 from interlock_common.messages.auth import (
+    Assertion,
     CreateToken,
     IssuedToken,
     KeyRotated,
     Login,
+    MintAssertion,
     Principal,
     Revocation,
     Revoked,
@@ -153,6 +155,25 @@ async def test_refusals_reach_the_edge_with_their_code(edge: Edge) -> None:
     with pytest.raises(PermissionDenied) as denied:
         await edge.bus.request(subjects.AUTH_TOKEN_CREATE, stranger, IssuedToken)
     assert denied.value.code == "not_contained"
+
+
+async def test_only_gateway_and_catalog_may_have_somebody_vouched_for(edge: Edge, embedded_bus: EmbeddedBus) -> None:
+    request = MintAssertion(ADMIN, "https://login.example.com/token")
+    minted = await edge.bus.request(subjects.AUTH_TOKEN_ASSERTION, request, Assertion)
+    assert jwt.get_unverified_header(minted.token)["typ"] == "assertion+jwt"
+    with pytest.raises(jwt.InvalidAudienceError):
+        edge.claims(minted.token)
+    for service, may in (("catalog", True), ("plugins", False), ("connector", False)):
+        bus = embedded_bus.bus(service)
+        await bus.start()
+        try:
+            if may:
+                assert (await bus.request(subjects.AUTH_TOKEN_ASSERTION, request, Assertion)).token
+            else:
+                with pytest.raises((DeadlineExceeded, Unavailable)):
+                    await bus.request(subjects.AUTH_TOKEN_ASSERTION, request, Assertion, timeout=0.5)
+        finally:
+            await bus.stop()
 
 
 async def test_a_restart_rebuilds_a_lost_bucket(edge: Edge, embedded_bus: EmbeddedBus, tmp_path: Path) -> None:
