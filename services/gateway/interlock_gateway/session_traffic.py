@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -31,12 +30,12 @@ from interlock_gateway.journal import Journal
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
 from interlock_gateway.pulse import Pulse
 from interlock_gateway.requests import McpRequest
+from interlock_gateway.root_changes import ROOTS_CHANGED, RootChanges, Ways
 from interlock_gateway.running import RunningRequests, Work
 from interlock_gateway.session_client import EventId, SessionReply
 from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.streams import Attendance, Place, Streams
 from interlock_gateway.upstreams.sessions import SHARED
-from interlock_gateway.upstreams.transport import Transport
 
 _log = structlog.get_logger()
 MAX_STREAMS = 100
@@ -50,12 +49,6 @@ class _Cancelled(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _cancelled = msgspec.json.Decoder(_Cancelled)
-
-
-class Ways(Protocol):
-    """How upstreams are reached, to tell them that a session is over."""
-
-    def transport(self, upstream: Upstream) -> Transport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +82,7 @@ class SessionTraffic:
         self._following = Following(bus, self._journal)
         self._calls = EdgeCalls(bus, around.subscriptions)
         self._streams = Streams(self._journal, self._feed, around.changes, around.revision, self._sessions.touch)
+        self._roots = RootChanges(bus, around.ways, around.upstreams)
         self._reading: Counter[str] = Counter()
         self._attending: set[Attendance] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -110,6 +104,7 @@ class SessionTraffic:
         """Let what runs come to its end, and store what was said."""
         self.close()
         await self._running.stop(grace)
+        await self._roots.stop()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._feed.stop()
         await self._calls.stop()
@@ -139,7 +134,10 @@ class SessionTraffic:
         await self._asking.answered(session, envelope)
 
     async def notified(self, session: OpenSession, envelope: Envelope) -> None:
-        """Take a client's notification; only a cancellation is for us."""
+        """Take a client's notification: a cancellation, or that its roots changed; others are nobody's business."""
+        if envelope.method == ROOTS_CHANGED:
+            self._roots.tell(session)
+            return
         if envelope.method != "notifications/cancelled":
             return
         try:

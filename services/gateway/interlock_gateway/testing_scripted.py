@@ -94,6 +94,9 @@ class Scripted:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         raise NotImplementedError
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        raise NotImplementedError
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         del upstream
         self.sessions_ended.append(session_key)

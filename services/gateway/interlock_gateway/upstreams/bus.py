@@ -78,6 +78,9 @@ class BusTransport:
             return self._listen_modern(upstream, principal, session_key, uris)
         return self._listen_legacy(upstream, principal, session_key, uris)
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        """Nothing: what is asked over the bus is a request, and a client's notifications have no way there."""
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """Tell whoever runs the upstream that a session is over; one that is away has forgotten it by itself."""
         if upstream.transport == "worker":

@@ -34,6 +34,10 @@ class HttpTransport:
         listening = Listening(self._ways.of(upstream), self._sessions, self._credentials, self._ids)
         return listening.open(upstream, principal, session_key, uris)
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        """POST, bounded in time."""
+        await self._sessions.notify(self._ways.of(upstream), upstream, session_key, principal, message)
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """DELETE, bounded in time; failures are the upstream's."""
         await self._sessions.end(self._ways.of(upstream), upstream, session_key)

@@ -90,6 +90,14 @@ class HttpSessions:
         session = UpstreamSession(headers.get("Mcp-Session-Id", ""), headers["MCP-Protocol-Version"])
         await self._store.lost(upstream.id, key, session)
 
+    async def notify(self, way: Way, upstream: Upstream, key: str, principal: str, message: bytes) -> None:
+        """Say something in a session that is open already."""
+        session = await self._store.present(upstream.id, key)
+        if session is not None:
+            headers = session_headers(session) | dict(await self._credentials.headers(upstream, principal))
+            response = await way.send("POST", telemetry.inject(headers), message, within=_END_SECONDS, counts=False)
+            response.close()
+
     async def end(self, way: Way, upstream: Upstream, key: str, principal: str = "") -> None:
         session = await self._store.take(upstream.id, key)
         if session is not None:

@@ -80,6 +80,9 @@ class RestTransport:
         del upstream, principal, session_key, uris
         yield _silence()
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        """REST endpoints ask nothing of a client, and are told nothing."""
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """REST endpoints have no sessions."""
 

@@ -36,6 +36,10 @@ class UpstreamSessions(Protocol):
         """The session, if this process has it at hand."""
         ...
 
+    async def present(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
+        """The session, wherever it is known."""
+        ...
+
     async def obtain(self, upstream_id: str, session_key: str, opening: Opening) -> UpstreamSession:
         """The session, opened with ``opening`` where there is none.
 
@@ -74,6 +78,9 @@ class MemorySessions:
         if session is not None:
             self._sessions.move_to_end(key)
         return session
+
+    async def present(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
+        return self.known(upstream_id, session_key)
 
     async def obtain(self, upstream_id: str, session_key: str, opening: Opening) -> UpstreamSession:
         key = (upstream_id, session_key)
@@ -114,6 +121,13 @@ class SharedSessions:
 
     def known(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
         return self._memory.known(upstream_id, session_key)
+
+    async def present(self, upstream_id: str, session_key: str) -> UpstreamSession | None:
+        session = self.known(upstream_id, session_key)
+        if session is not None or not session_key.startswith(SHARED):
+            return session
+        async with self._reached():
+            return await kv.get(self._bus, UPSTREAM_SESSIONS, _key(upstream_id, session_key), UpstreamSession)
 
     async def obtain(self, upstream_id: str, session_key: str, opening: Opening) -> UpstreamSession:
         if not session_key.startswith(SHARED):

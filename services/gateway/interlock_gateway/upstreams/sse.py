@@ -54,6 +54,14 @@ class SseTransport:
         """list_changed and resource updates that come on the stream of the session key."""
         return self._listen(upstream, principal, session_key, uris)
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        """POST to the stream of the session key, where this edge has it open."""
+        del principal  # the stream was opened with a credential, and its messages carry it
+        stream = self._streams.get((upstream.id, session_key))
+        if stream is not None and not stream.over:
+            await stream.opened()
+            await stream.post(message, within=_CANCEL_SECONDS)
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """Closing the stream ends the session, in this revision."""
         stream = self._streams.pop((upstream.id, session_key), None)

@@ -58,6 +58,13 @@ class Transport(Protocol):
         """
         ...
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        """Tell the upstream what the client of an open session of ``session_key`` says; none is opened for that.
+
+        Raises as an exchange does.
+        """
+        ...
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """Tell the upstream that a session of ``session_key`` is over, where there is one."""
         ...

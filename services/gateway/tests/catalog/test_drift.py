@@ -208,6 +208,9 @@ class FakeEars:
         while (message := await self.said.get()) is not None:
             yield message
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        raise NotImplementedError(upstream, principal, session_key, message)
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         raise NotImplementedError(upstream, session_key)
 

@@ -213,6 +213,9 @@ class FakeTransport:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         raise NotImplementedError(upstream, principal, session_key, uris)
 
+    async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
+        raise NotImplementedError(upstream, principal, session_key, message)
+
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         assert (upstream.id, session_key) == ("u1", self.asked[0].session_key)
         self.ended += 1

@@ -120,6 +120,20 @@ async def test_a_session_that_one_edge_replaced_is_the_others_too(
     assert server.called_with == ["s1", "s1", "s2", "s2"]
 
 
+async def test_what_a_client_says_reaches_its_session_from_any_edge_and_opens_none(
+    edges: list[SharedSessions], ways: Ways, serve: Any
+) -> None:
+    server = LegacyServer()
+    asked = request_to(await serve(server), KEY, **LEGACY)
+    first, second = (http_over(ways, store) for store in edges)
+    note = b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}'
+    await second.notify(asked.upstream, "ada", KEY, note)
+    assert not server.begun
+    await all_of(first, asked)
+    await second.notify(asked.upstream, "ada", KEY, note)
+    assert [note["method"] for note in server.notes][1:] == ["notifications/roots/list_changed"]
+
+
 async def test_a_session_is_ended_once_by_whichever_edge(edges: list[SharedSessions], ways: Ways, serve: Any) -> None:
     server = LegacyServer()
     asked = request_to(await serve(server), KEY, **LEGACY)

@@ -109,6 +109,19 @@ async def test_a_handshake_tells_what_the_client_can_do(sse: SseTransport, serve
     assert server.heard("initialize")[0]["params"]["capabilities"] == {"roots": {}}
 
 
+async def test_what_a_client_says_goes_to_its_own_stream_and_opens_none(
+    sse: SseTransport, server: SseServer, serve: Any
+) -> None:
+    request = asking(await serve(server))
+    note = b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}'
+    await sse.notify(request.upstream, "ada", "ada", note)
+    assert not server.streams
+    await all_of(sse, request)
+    await sse.notify(request.upstream, "eve", "eve", note)
+    await sse.notify(request.upstream, "ada", "ada", note)
+    assert len(server.heard("notifications/roots/list_changed")) == 1
+
+
 async def test_what_an_upstream_is_was_said_in_its_handshake(sse: SseTransport, server: SseServer, serve: Any) -> None:
     plain = asking(await serve(server))
     question = UpstreamRequest(plain.upstream, DESCRIBE, "", b"{}", "ada", "ada")
