@@ -39,9 +39,9 @@ class Assertions:
             raise AudienceRefused(f"an audience has 1 to {_MAX_AUDIENCE} printable characters")
         if audience in {self._rules.audience, self._rules.issuer}:
             raise AudienceRefused("an assertion is for others: its audience cannot be this deployment's own")
-        now = int(self._clock.time())
+        now, assertion_id = int(self._clock.time()), str(uuid.uuid4())
         claims = {
-            "iss": self._rules.issuer, "sub": request.principal, "aud": audience, "jti": str(uuid.uuid4()),
+            "iss": self._rules.issuer, "sub": request.principal, "aud": audience, "jti": assertion_id,
             "iat": now, "exp": now + LIFETIME,
         }  # fmt: skip
         async with transaction(self._engine) as session:
@@ -51,5 +51,5 @@ class Assertions:
                 raise NotContained("the principal is not an active one here")
             pair = await self._keyring.signer(store, now + LIFETIME)
         token = jwt.encode(claims, pair.private, pair.algorithm, headers={"kid": pair.kid, "typ": ASSERTION_TYPE})
-        self._outlet.record_soon("assertion.minted", request.principal, claims["jti"], audience=audience)
+        self._outlet.record_soon("assertion.minted", request.principal, assertion_id, audience=audience)
         return Assertion(token, now + LIFETIME)
