@@ -1,10 +1,12 @@
 """The configuration of the deployed bus: the permissions are those of the code, and nats-server accepts the file."""
 
+import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 from interlock_common.messages.access import render_accounts, spiffe_id
+from interlock_common.messages.resources import STREAMS
 from interlock_common.nats_server import nats_server_binary
 from interlock_common.testing.pki import ScratchAuthority
 
@@ -32,6 +34,15 @@ def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
         [nats_server_binary(), "-t", "-c", tmp_path / "nats-server.conf"], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_what_streams_reserve_leaves_room_for_the_buckets() -> None:
+    config = (NATS / "nats-server.conf").read_text()
+    for storage, setting, unit in (("memory", "max_memory_store", 2**20), ("file", "max_file_store", 2**30)):
+        found = re.search(rf"{setting}: (\d+)([MG])B", config)
+        assert found is not None
+        reserved = sum(stream.max_bytes for stream in STREAMS if stream.storage == storage)
+        assert reserved <= int(found[1]) * unit * 0.6
 
 
 def test_acknowledged_messages_are_on_the_disk_and_every_client_shows_a_certificate() -> None:
