@@ -14,7 +14,7 @@ from interlock_auth.store import Store
 from interlock_auth.tokens import Mint
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.messages.auth import IssuedToken, Login, Scopes, principal_key
+from interlock_common.messages.auth import IssuedToken, Login, Principal, Scopes, principal_key
 from interlock_common.messages.resources import PRINCIPALS
 
 MAX_EMAIL_LENGTH = 254
@@ -46,7 +46,16 @@ class Principals:
         self._clock = clock
 
     async def login(self, request: Login) -> IssuedToken:
-        """A short-lived token for an e-mail and a password.
+        """A short-lived token for an e-mail and a password."""
+        principal = await self.verified(request)
+        teams = None if principal.is_admin else principal.teams
+        grant = Grant(Scopes(), teams)
+        issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant)
+        await self._outlet.record("login.accepted", principal.name, issued.id, expires_at=issued.expires_at)
+        return issued
+
+    async def verified(self, request: Login) -> Principal:
+        """The principal whom an e-mail and a password belong to; raises LoginRefused and LockedOut.
 
         Unknown, inactive and locked e-mails are told apart by nobody who cannot log in: all count and all lock.
         """
@@ -58,12 +67,7 @@ class Principals:
         if row is None or not row.active:
             raise LoginRefused("e-mail or password is wrong")
         await self._forget_failures(row, request.password)
-        principal = principal_of(row)
-        teams = None if principal.is_admin else principal.teams
-        grant = Grant(Scopes(), teams)
-        issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant)
-        await self._outlet.record("login.accepted", principal.name, issued.id, expires_at=issued.expires_at)
-        return issued
+        return principal_of(row)
 
     async def publish(self) -> None:
         """Put every principal into the bucket, as after its loss."""

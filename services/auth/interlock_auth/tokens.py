@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +52,20 @@ class Mint:
         self._rules = rules
         self._clock = clock
 
-    async def issue(self, principal: Principal, name: str, lifetime: int, grant: Grant) -> IssuedToken:
-        """Sign a token and keep its SHA-256; the token itself exists only in the answer."""
+    async def issue(
+        self, principal: Principal, name: str, lifetime: int, grant: Grant, also: Mapping[str, Any] | None = None
+    ) -> IssuedToken:
+        """Sign a token and keep its SHA-256; the token itself exists only in the answer.
+
+        ``also`` are claims beside, or instead of, those that every token has.
+        """
         issued_at = int(self._clock.time())
         expires_at = self._expiry(issued_at, lifetime)
         token_id = str(uuid.uuid4())
         async with transaction(self._engine) as session:
             store = Store(session)
             pair = await self._keyring.signer(store, expires_at)
-            claims = self._claims(principal, grant, token_id, issued_at, expires_at)
+            claims = self._claims(principal, grant, token_id, issued_at, expires_at) | dict(also or {})
             token = jwt.encode(claims, pair.private, pair.algorithm, headers={"kid": pair.kid, "typ": TOKEN_TYPE})
             await store.add_token(TokenRow(
                 id=token_id, name=name, principal=principal.name, digest=hashlib.sha256(token.encode()).digest(),
