@@ -21,7 +21,7 @@ _METADATA = re.compile(r'resource_metadata\s*=\s*"([^"\s]{1,2048})"', re.IGNOREC
 _SCOPE = re.compile(r'(?:^|[\s,])scope\s*=\s*"([^"]{1,2048})"', re.IGNORECASE)
 _WORDS = re.compile(r"[\x21\x23-\x5b\x5d-\x7e ]{0,2048}")
 _MAX_CLIENT = 2048
-_HOST_SLASHES = 3
+_HOST_SLASHES = 2
 _MAX_CHALLENGE = 8192
 
 
@@ -184,7 +184,8 @@ class AuthorizationServers:
 
 def same_issuer(one: str, other: str) -> bool:
     """Whether two identifiers are the same; that of a whole host may or may not end in a slash (RFC 3986, 6.2.3)."""
-    return one == other or (one.count("/") <= _HOST_SLASHES and one.rstrip("/") == other.rstrip("/") != "")
+    host = one.removesuffix("/")
+    return one == other or (host == other.removesuffix("/") and host.count("/") == _HOST_SLASHES)
 
 
 def _well_known(url: URL, name: str, *, with_root: bool = False) -> list[str]:
