@@ -13,7 +13,7 @@ import msgspec
 from interlock_common.messages.catalog import CatalogItem, Upstream
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
-from interlock_gateway.listeners import Listeners
+from interlock_gateway.listeners import Listeners, way_to
 from interlock_gateway.offers import Route
 from interlock_gateway.routing import Catalog, may_see, may_see_upstream, referred
 
@@ -103,6 +103,8 @@ class Changes:
         self._catalog.change(key, item)
         if kind == "upstream":
             after = item if isinstance(item, Upstream) else None
+            if before is not None and (after is None or _reach(before) != _reach(after)):
+                self._want_anew(identifier)
             self._upstream_changed(before, after)
         else:
             for interest in self._interests:
@@ -125,10 +127,17 @@ class Changes:
             self.updated(upstream_id, said.params.uri)
 
     def updated(self, upstream_id: str, uri: str) -> None:
-        for interest in self._interests:
+        upstream = self._catalog.upstreams.get(upstream_id)
+        for interest in self._interests if upstream is not None else ():
             public = interest.wanted.get((upstream_id, uri))
-            if public is not None:
+            if public is not None and upstream is not None and may_see_upstream(interest.caller, upstream):
                 interest.deliver(UPDATED, _encode({"uri": public}))
+
+    def _want_anew(self, upstream_id: str) -> None:
+        """An upstream is elsewhere, or for others, or gone: nobody listens on where it was."""
+        for interest in self._interests:
+            if any(wanted_of == upstream_id for wanted_of, _ in interest.wanted):
+                self.want(interest, tuple(interest.wanted.values()))
 
     def _upstream_changed(self, before: Upstream | None, after: Upstream | None) -> None:
         methods = _differences(before, after)
@@ -183,6 +192,11 @@ def _differences(before: Upstream | None, after: Upstream | None) -> frozenset[s
         for method, lists in _LISTS.items()
         if any(getattr(before, name) != getattr(after, name) for name in lists)
     )
+
+
+def _reach(upstream: Upstream) -> tuple[object, ...]:
+    """How an upstream is reached, and by whom."""
+    return (*way_to(upstream), upstream.visibility, upstream.team, upstream.owner)
 
 
 def _standing(upstream: Upstream) -> tuple[object, ...]:

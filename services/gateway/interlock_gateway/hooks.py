@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanKind
 from interlock_common import telemetry
 from interlock_common.bus import Bus
 from interlock_common.endpoints import TIMEOUT_HEADER
-from interlock_common.errors import InterlockError
+from interlock_common.errors import InterlockError, Unavailable
 from interlock_common.messages.plugins import Binding, Hook, HookCall, HookContext, HookVerdict
 from interlock_common.messages.subjects import PLUGINS_HOOK_RUN
 from interlock_common.mirror import Mirror
@@ -55,4 +55,8 @@ class Hooks:
         timeout = binding.timeout + _MARGIN_SECONDS
         with telemetry.span(f"request {PLUGINS_HOOK_RUN}", SpanKind.CLIENT):
             headers = telemetry.inject({TIMEOUT_HEADER: f"{timeout:g}"})
-            return _verdict.decode(await self.bus.request_raw(PLUGINS_HOOK_RUN, _encode(call), headers, timeout))
+            answer = await self.bus.request_raw(PLUGINS_HOOK_RUN, _encode(call), headers, timeout)
+            try:
+                return _verdict.decode(answer)
+            except msgspec.DecodeError:
+                raise Unavailable("the plugins answered with what is no verdict") from None

@@ -17,6 +17,10 @@ _log = structlog.get_logger()
 _MAX_LISTENERS = 1_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
+_OF_USERS = frozenset({"oauth", "token_exchange"})
+"""Credentials that belong to principals: nobody hears over the connection of another."""
+
+type _Place = tuple[str, str, str]
 type Wanted = Mapping[str, tuple[Upstream, Sequence[str]]]
 """The URIs that somebody wants to hear of, by the upstream's id."""
 
@@ -42,6 +46,7 @@ class Whose(Protocol):
 class _Listener:
     """One connection to one upstream on behalf of one owner, for everybody who wants it."""
 
+    place: "_Place"
     upstream: Upstream
     principal: str
     session_key: str
@@ -56,8 +61,8 @@ class Listeners:
     def __init__(self, upstreams: Listening, clock: Clock) -> None:
         self._upstreams = upstreams
         self._clock = clock
-        self._listeners: dict[tuple[str, str], _Listener] = {}
-        self._of: dict[Hashable, set[tuple[str, str]]] = {}
+        self._listeners: dict[_Place, _Listener] = {}
+        self._of: dict[Hashable, set[_Place]] = {}
         self._heard: Callable[[str, bytes], object] = lambda _upstream, _message: None
         self._updated: Callable[[str, str], None] = lambda _upstream, _uri: None
 
@@ -67,7 +72,7 @@ class Listeners:
 
     def want(self, who: Hashable, whose: Whose, wanted: Wanted) -> None:
         """From now on ``who`` wants exactly this, and nothing any more where it is empty."""
-        keys = {(upstream_id, whose.session_key): upstream_id for upstream_id in wanted}
+        keys = {_place(upstream, whose): upstream_id for upstream_id, (upstream, _) in wanted.items()}
         for key in self._of.pop(who, set()) - keys.keys():
             self._change(self._listeners[key], who, frozenset())
         for key, upstream_id in keys.items():
@@ -77,7 +82,9 @@ class Listeners:
                 if len(self._listeners) >= _MAX_LISTENERS:
                     _log.warning("too many upstreams are listened to", upstream=upstream.name, limit=_MAX_LISTENERS)
                     continue
-                listener = self._listeners[key] = _Listener(upstream, whose.principal, whose.session_key)
+                listener = self._listeners[key] = _Listener(key, upstream, whose.principal, whose.session_key)
+            elif way_to(listener.upstream) != way_to(upstream):
+                listener.upstream, listener.uris = upstream, frozenset()  # is opened anew, there
             self._of.setdefault(who, set()).add(key)
             self._change(listener, who, frozenset(uris))
 
@@ -103,7 +110,7 @@ class Listeners:
         if union:
             listener.task = asyncio.create_task(self._listen(listener), name=f"listen {listener.upstream.name}")
         else:
-            del self._listeners[listener.upstream.id, listener.session_key]
+            del self._listeners[listener.place]
 
     async def _listen(self, listener: _Listener) -> None:
         """Go on until nobody wants it: what may have been missed in between is told as an update of each."""
@@ -124,3 +131,14 @@ class Listeners:
             again = True
             await self._clock.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def way_to(upstream: Upstream) -> tuple[object, ...]:
+    """All that decides where a connection leads, and as whom."""
+    return (
+        upstream.transport, upstream.url, upstream.era, upstream.credential, upstream.tls, upstream.command
+    )  # fmt: skip
+
+
+def _place(upstream: Upstream, whose: Whose) -> _Place:
+    return (upstream.id, whose.principal if upstream.credential.kind in _OF_USERS else "", whose.session_key)

@@ -28,7 +28,7 @@ PROBLEM_META = "dev.interlock/unreachable"
 class Route:
     """One public name: the upstream behind it, and what it is there."""
 
-    __slots__ = ("__dict__", "definition", "kind", "prefixed", "public_name", "rename", "upstream")
+    __slots__ = ("__dict__", "definition", "kind", "prefixed", "public_name", "rename", "tool", "upstream")
 
     def __init__(
         self, kind: DefinitionKind, public_name: str, upstream: Upstream, definition: Definition, *, prefixed: bool
@@ -40,6 +40,8 @@ class Route:
         self.prefixed = prefixed
         self.rename: Rename | None = None
         """What URIs of the upstream are called here; None where they keep their names."""
+        self.tool = ""
+        """The tool that began the task that this leads to."""
 
     @property
     def usable(self) -> bool:
@@ -137,6 +139,16 @@ class Offer:
         for slug, upstream_id in self._order[start:]:
             yield slug, self.blocks[upstream_id]
 
+    def about(self, upstream_id: str, name: str, tool: str) -> Route | None:
+        """A way to something that an upstream keeps on behalf of a call of ``tool``; None for one not offered here."""
+        block = self.blocks.get(upstream_id)
+        if block is None:
+            return None
+        route = Route("tool", name, block.upstream, Definition(name, msgspec.Raw(b"{}"), ""), prefixed=False)
+        route.tool = tool
+        route.rename = self._rename(block.upstream, block.routes["resource"])
+        return route
+
     def resource(self, uri: str) -> Route | None:
         """Where a public URI leads: to a resource, to a template that it fits, or to an upstream taken in whole."""
         exact = self.routes["resource"].get(uri)
@@ -201,7 +213,7 @@ class Offer:
         prefixed = self.always or (alias is None and self._taken[kind, name] > 1) or name in self.routes[kind]
         if prefixed:
             name = public_uri(upstream.slug, name) if kind in _BY_URI else f"{upstream.slug}-{name}"
-        if name in self.routes[kind]:  # a name that others can be prefixed into: never last-writer-wins
+        while name in self.routes[kind]:  # a name that others can be prefixed into: never last-writer-wins
             name = f"{name}-{upstream.id[:6]}"
         return Route(kind, name, upstream, definition, prefixed=prefixed and kind in _BY_URI)
 

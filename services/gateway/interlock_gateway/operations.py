@@ -27,7 +27,8 @@ class Operation:
     ``rename`` has the parameters say so.
 
     ``payload`` is the member that plugins see and may replace, and that is recorded as a digest; ``in_header`` says
-    whether ``Mcp-Name`` repeats the target.
+    whether ``Mcp-Name`` repeats the target. ``result_member`` is the part of the result that plugins see, empty for
+    all of it.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Operation:
     pre_hook: Hook | None
     post_hook: Hook | None
     payload: str = "arguments"
+    result_member: str = ""
     in_header: bool = True
 
 

@@ -24,6 +24,7 @@ from interlock_gateway.upstreams.sessions import SHARED
 _encode = msgspec.json.encode
 MAX_URIS = 1_000
 _MAX_STREAMS = 1_000
+_MAX_PER_PRINCIPAL = 100
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _NEEDS = READ_RESOURCE.permission
 
@@ -56,7 +57,7 @@ class Subscriptions:
         self._changes = changes
         self._sessions = sessions
         self._clock = clock
-        self._open: set[asyncio.Event] = set()
+        self._open: dict[asyncio.Event, str] = {}
 
     def methods(self) -> Mapping[str, Method]:
         """What this brings, by name."""
@@ -75,21 +76,26 @@ class Subscriptions:
         """Acknowledge, then tell what changes until the client leaves, its token expires, or the edge ends."""
         if not request.modern:
             raise RpcError(METHOD_NOT_FOUND, "subscriptions/listen is a method of the stateless era", status=404)
-        if len(self._open) >= _MAX_STREAMS:
-            raise TooManyRequests(f"this edge has {_MAX_STREAMS} subscriptions open already", retry_after=5)
+        self._check_room(request.caller.principal)
         asked = _asked(request)
         pending = Pending()
         interest = _interest(request, asked.methods, pending)
         closing = asyncio.Event()
-        self._open.add(closing)
+        self._open[closing] = request.caller.principal
         try:
             with self._changes.interested(interest):
                 honoured = self._honoured(interest, asked)
                 await client.notify(_stamped(request, _ACKNOWLEDGED, _encode({"notifications": honoured})))
                 await self._pump(request, client, pending, closing)
         finally:
-            self._open.discard(closing)
+            del self._open[closing]
         await client.answer(jsonrpc.answer(request.request_id, _ended(request)))
+
+    def _check_room(self, principal: str) -> None:
+        if len(self._open) >= _MAX_STREAMS:
+            raise TooManyRequests(f"this edge has {_MAX_STREAMS} subscriptions open already", retry_after=5)
+        if sum(each == principal for each in self._open.values()) >= _MAX_PER_PRINCIPAL:
+            raise TooManyRequests(f"a principal has at most {_MAX_PER_PRINCIPAL} subscriptions open", retry_after=5)
 
     async def subscribe(self, request: Incoming, client: Client) -> None:
         """Remember the URI for the session's stream; unknown to whoever may not see it."""

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from interlock_common.messages.catalog import Definition
+from interlock_common.messages.plugins import Hook
 from interlock_common.sealing import SealBroken, Sealer
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
@@ -20,9 +20,15 @@ from interlock_gateway.operations import Operation, Params
 _encode = msgspec.json.encode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
-_handle = msgspec.json.Decoder(tuple[str, str])
+_handle = msgspec.json.Decoder(tuple[str, str, str])
 _PURPOSE = "task"
-_METHODS = ("tasks/get", "tasks/result", "tasks/update", "tasks/cancel")
+_METHODS: Mapping[str, tuple[Hook | None, str]] = {
+    "tasks/get": ("tool_post_invoke", "result"),
+    "tasks/result": ("tool_post_invoke", ""),
+    "tasks/update": (None, ""),
+    "tasks/cancel": (None, ""),
+}
+"""Each with the hook that sees what the tool answered, and the member that has it: the task has it in the end."""
 _ID = b'"taskId"'
 _RELATED = "io.modelcontextprotocol/related-task"
 
@@ -37,21 +43,22 @@ class Tasks:
         """The methods that are about a task, by name."""
         return {
             method: Operation(
-                method, _task_id, self._find, _original, _with_task_id, "tools.execute", _unknown, None, None,
-                payload="taskId",
+                method, _task_id, self._find, _original, _with_task_id, "tools.execute", _unknown, None, hook,
+                payload="taskId", result_member=member,
             )
-            for method in _METHODS
+            for method, (hook, member) in _METHODS.items()
         }  # fmt: skip
 
     def rewritten(self, result: bytes, route: Route, caller: Caller) -> bytes:
         """A result with its task named as the client is to know it."""
-        if _ID not in result:
+        if _ID not in result or not result.lstrip().startswith(b"{"):
             return result
         members = _members.decode(result)
-        rename = partial(self._public, route.upstream.id, caller.principal)
+        rename = partial(self._public, route, caller.principal)
         _renamed(members, rename)
         _within(members, "task", rename)
-        if _RELATED.encode() in bytes(members.get("_meta", b"")):
+        said = bytes(members.get("_meta", b""))
+        if _RELATED.encode() in said and said.startswith(b"{"):
             meta = _members.decode(members["_meta"])
             _within(meta, _RELATED, rename)
             members["_meta"] = msgspec.Raw(_encode(meta))
@@ -66,20 +73,18 @@ class Tasks:
             members["params"] = msgspec.Raw(self.rewritten(bytes(members["params"]), route, caller))
         return _encode(members)
 
-    def _public(self, upstream_id: str, principal: str, task_id: str) -> str:
-        return self._sealer.seal_name(_PURPOSE, _encode((upstream_id, task_id)), principal.encode())
+    def _public(self, route: Route, principal: str, task_id: str) -> str:
+        handle = (route.upstream.id, task_id, route.tool or route.definition.name)
+        return self._sealer.seal_name(_PURPOSE, _encode(handle), principal.encode())
 
     def _find(self, offer: Offer, target: str, caller: Caller) -> Route | None:
         try:
-            upstream_id, task_id = _handle.decode(
+            upstream_id, task_id, tool = _handle.decode(
                 self._sealer.open_name(_PURPOSE, target, caller.principal.encode())
             )
         except (SealBroken, msgspec.DecodeError):
             return None
-        block = offer.blocks.get(upstream_id)
-        if block is None:
-            return None
-        return Route("tool", target, block.upstream, Definition(task_id, msgspec.Raw(b"{}"), ""), prefixed=False)
+        return offer.about(upstream_id, task_id, tool)
 
 
 def _within(members: Params, name: str, rename: partial[str]) -> None:

@@ -38,6 +38,7 @@ from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 from interlock_gateway.uris import rewrite_result
 
 _encode = msgspec.json.encode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class ToolCalls:
         return UpstreamRequest(
             upstream=route.upstream,
             method=operation.method,
-            name=original if operation.in_header else "",
+            name=operation.target(params) if operation.in_header else "",  # a hook may have named another resource
             params=_encode(params),
             principal=call.caller.principal,
             session_key=f"{SHARED}{call.session[0]}" if call.session else "",
@@ -200,15 +201,30 @@ class ToolCalls:
             return Result.failed(call.request_id, envelope.error)
         if not isinstance(envelope.result, msgspec.Raw):
             raise UpstreamMisbehaved(f"upstream {route.upstream.name} answered without a result")
-        result = bytes(envelope.result)
+        try:
+            result = await self._inspected(call, route, bytes(envelope.result), record)
+            result = self.tasks.rewritten(result, route, call.caller)
+            return finish(result, call.request_id, record.intent, modern=call.modern)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            misfit = f"upstream {route.upstream.name} answered with a result that does not fit the protocol"
+            raise UpstreamMisbehaved(misfit) from None
+
+    async def _inspected(self, call: Call, route: Route, result: bytes, record: CallRecord) -> bytes:
+        """A result as the post hooks leave it, with its URIs as they are called here."""
+        if member := call.operation.result_member:
+            members = _members.decode(result)
+            if bytes(members.get(member, b"")).startswith(b"{"):
+                members[member] = msgspec.Raw(await self._seen(call, route, bytes(members[member]), record))
+                result = _encode(members)
+            return result
+        return await self._seen(call, route, result, record)
+
+    async def _seen(self, call: Call, route: Route, result: bytes, record: CallRecord) -> bytes:
         hook = call.operation.post_hook
-        original = call.operation.original(route, call.target)
-        if hook and (binding := self.hooks.bound(hook, original)):
-            result = await self.hooks.run(binding, _hook_context(call, route, original), result, record)
-        if route.rename is not None:
-            result = rewrite_result(result, route.rename)
-        result = self.tasks.rewritten(result, route, call.caller)
-        return finish(result, call.request_id, record.intent, modern=call.modern)
+        tool = route.tool or call.operation.original(route, call.target)
+        if hook and (binding := self.hooks.bound(hook, tool)):
+            result = await self.hooks.run(binding, _hook_context(call, route, tool), result, record)
+        return result if route.rename is None else rewrite_result(result, route.rename)
 
 
 async def _pass_request(envelope: jsonrpc.Envelope, client: Client, exchange: Exchange) -> None:

@@ -67,6 +67,16 @@ def test_prefixes_that_make_the_same_name_lose_nothing() -> None:
     assert {route.upstream.slug for route in offer.routes["tool"].values()} == {"a", "a-b"}
 
 
+def test_names_that_are_made_to_collide_lose_nothing_and_go_as_they_came() -> None:
+    crafted = tuple(definition(name) for name in ("c-a-b-id", "c", "c-a-b-id-a-b-id"))
+    offer = Offer(None, [upstream("a", tools=(definition("b-c"),)), upstream("a-b", tools=crafted)])
+    assert len(offer.routes["tool"]) == 4
+    assert sorted(names(offer)) == sorted(offer.routes["tool"])
+    offer.put(upstream("a-b", tools=crafted[1:]))
+    offer.remove("a-b-id")
+    assert names(offer) == list(offer.routes["tool"]) == ["a-b-c"]
+
+
 def test_a_server_offers_the_things_it_chose_of_each_kind() -> None:
     chosen = VirtualServer(
         "s1", "s", ROOT, resources=("notes-id/file:///b", "gone/file:///x"), prompts=("notes-id/summary",)

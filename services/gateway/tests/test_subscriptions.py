@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from interlock_common.messages.catalog import Definition, Upstream, VirtualServer
+from interlock_common.messages.catalog import Credential, Definition, Upstream, VirtualServer
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamUnreachable
 from interlock_gateway.testing import ADA, EVE, ROOT, Answer, EdgeWorld, ask, modern_call, upstream_at
@@ -154,6 +154,57 @@ async def test_one_connection_serves_all_who_listen_for_one_principal_and_ends_w
         stream.task.cancel()
     await asyncio.gather(first.task, second.task, return_exceptions=True)
     assert world.listeners._listeners == {}  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_who_may_not_see_a_resource_any_more_hears_no_more_of_it(
+    world: EdgeWorld, listen: Any, announcer: Announcer
+) -> None:
+    world.register(watched())
+    stream, owner = listen({"resourceSubscriptions": [URI]}), listen({"resourceSubscriptions": [URI]}, ROOT)
+    await stream.hears()
+    await owner.hears()
+    world.register(watched(visibility="private", owner=ROOT))
+    await until(lambda: len(announcer.opened) == 1)
+    announcer.update()
+    await owner.hears("resources/updated")
+    await stream.hears()
+
+
+async def test_an_upstream_that_moved_is_listened_to_where_it_is_and_one_that_is_gone_nowhere(
+    world: EdgeWorld, listen: Any, announcer: Announcer
+) -> None:
+    world.register(watched())
+    stream = listen({"resourceSubscriptions": [URI]})
+    await until(lambda: len(announcer.opened) == 1)
+    world.register(msgspec.structs.replace(watched(), problem="it was slow"))
+    world.register(msgspec.structs.replace(watched(), url="http://elsewhere/"))
+    await until(lambda: len(announcer.opened) == 2)
+    announcer.update()
+    await stream.hears("resources/updated")
+    world.changes.take("upstream.u1", None)
+    assert world.listeners._listeners == {}  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_nobody_listens_with_the_credential_of_another(
+    world: EdgeWorld, listen: Any, announcer: Announcer
+) -> None:
+    world.register(watched(credential=Credential("oauth")))
+    for principal in (ADA, ROOT):
+        await listen({"resourceSubscriptions": [URI]}, principal).hears()
+    await until(lambda: len(announcer.opened) == 2)
+    assert {principal for principal, _ in announcer.opened} == {ADA, ROOT}
+
+
+async def test_a_principal_leaves_room_for_the_subscriptions_of_others(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interlock_gateway.subscriptions._MAX_PER_PRINCIPAL", 2)
+    for _ in range(2):
+        await listen(ALL).hears()
+    refused = listen(ALL)
+    await refused.task
+    assert refused.answer.status == 429
+    await listen(ALL, EVE).hears()
 
 
 async def test_what_may_have_been_missed_while_nobody_listened_is_told(

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
+from interlock_common.messages.plugins import Binding, HookVerdict
 from interlock_gateway.testing import ADA, EVE, Answer, EdgeWorld, ask, modern_call, result_of, upstream_at
 
 TASK = b'{"resultType":"task","taskId":"t-1","status":"working","ttlMs":1.0}'
@@ -81,3 +83,45 @@ async def test_a_task_is_renamed_wherever_it_stands(world: EdgeWorld, jobs: Jobs
     assert result["task"]["taskId"] == task
     assert result["_meta"]["io.modelcontextprotocol/related-task"] == {"taskId": task}
     assert result["structuredContent"] == {"taskId": "t-1"}
+
+
+DONE = b'{"content":[{"type":"resource_link","uri":"test://secret","name":"s"}]}'
+
+
+async def test_plugins_see_what_a_task_comes_to_as_they_see_an_answer_of_its_tool(world: EdgeWorld, jobs: Jobs) -> None:
+    task = await begin(world)
+    world.bindings.items["tool_post_invoke"] = Binding("tool_post_invoke", ("redact",), tools=("echo",))
+    world.plugins.verdict = HookVerdict("replace", payload=msgspec.Raw(b'{"content":[]}'))
+    jobs.result = b'{"taskId":"t-1","status":"completed","result":%s}' % DONE
+    answer = (await about(world, task)).json()["result"]
+    assert (answer["status"], answer["result"], answer["taskId"]) == ("completed", {"content": []}, task)
+    jobs.result = DONE
+    assert (await about(world, task, "tasks/result")).json()["result"]["content"] == []
+    assert [bytes(asked.payload) for asked in world.plugins.asked] == [DONE, DONE]
+    assert {asked.context.tool for asked in world.plugins.asked} == {"echo"}
+    jobs.result = b'{"taskId":"t-1","status":"working"}'
+    await about(world, task)
+    assert len(world.plugins.asked) == 2
+    world.bindings.items["tool_post_invoke"] = Binding("tool_post_invoke", ("redact",), tools=("other",))
+    jobs.result = DONE
+    assert (await about(world, task, "tasks/result")).json()["result"]["content"] != []
+
+
+async def test_what_a_task_comes_to_names_resources_as_they_are_called_here(world: EdgeWorld, jobs: Jobs) -> None:
+    task = await begin(world)
+    jobs.result = DONE
+    found = (await about(world, task, "tasks/result")).json()["result"]
+    assert found["content"][0]["uri"] == "notes+test://secret"
+    jobs.result = b'{"taskId":"t-1","status":"completed","result":%s}' % DONE
+    found = (await about(world, task)).json()["result"]["result"]
+    assert found["content"][0]["uri"] == "notes+test://secret"
+
+
+@pytest.mark.parametrize(
+    "result", [b'["taskId"]', b'"taskId"', b'{"content":[{"type":"resource_link","uri":5}]}', b'{"task":{"taskId":7}}']
+)
+async def test_a_result_of_another_shape_is_never_our_failure(world: EdgeWorld, jobs: Jobs, result: bytes) -> None:
+    jobs.result = result
+    headers, body = modern_call()
+    answer = await ask(world.endpoint(), body, headers, token=world.signer.token())
+    assert answer.status in {200, 502}

@@ -86,6 +86,19 @@ async def test_plugins_that_do_not_answer_let_pass_what_may_go_on(world: EdgeWor
     assert world.audit.of(CallOutcome)[0].verdicts == ("tool_pre_invoke:unanswered", "tool_post_invoke:unanswered")
 
 
+async def test_plugins_that_answer_with_no_verdict_do_not_answer(
+    world: EdgeWorld, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense(*_: object) -> bytes:
+        return b'{"action":"perhaps"}'
+
+    monkeypatch.setattr(world.plugins, "request_raw", nonsense)
+    world.bindings.items["tool_pre_invoke"] = Binding("tool_pre_invoke", ("guard",))
+    answer = await call(world)
+    assert (answer.status, answer.json()["error"]["code"]) == (503, -32003)
+    assert not notes.asked
+
+
 async def test_a_denial_says_why_and_nothing_leaves(world: EdgeWorld, notes: Notes) -> None:
     world.bindings.items["tool_pre_invoke"] = Binding("tool_pre_invoke", ("guard",))
     said = (PluginVerdict("guard", "deny"),)

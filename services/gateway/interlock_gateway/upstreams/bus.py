@@ -123,7 +123,10 @@ class BusTransport:
 
 async def _notifications(asked: BusExchange, upstream: Upstream) -> AsyncGenerator[bytes]:
     async for message in asked:
-        envelope = jsonrpc.parse(message)
+        try:
+            envelope = jsonrpc.parse(message)
+        except jsonrpc.RpcError as error:
+            raise UpstreamMisbehaved(f"upstream {upstream.name} sent what is not JSON-RPC: {error}") from None
         if envelope.error is not msgspec.UNSET:
             raise UpstreamMisbehaved(f"upstream {upstream.name} takes no subscription")
         if envelope.method is not None and envelope.id is msgspec.UNSET and envelope.method != _ACKNOWLEDGED:
