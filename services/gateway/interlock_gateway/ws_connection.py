@@ -13,7 +13,7 @@ import structlog
 from opentelemetry import context as otel_context
 
 from interlock_common import telemetry
-from interlock_common.errors import InterlockError
+from interlock_common.errors import InterlockError, TooManyRequests
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
 from interlock_gateway.changes import LIST_CHANGES, UPDATED, Interest
@@ -64,7 +64,6 @@ class WsConnection:
         self._sending = asyncio.Lock()
         self._session: OpenSession | None = None
         self._running: dict[bytes, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(_MAX_RUNNING)
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._pending = Pending()
 
@@ -123,22 +122,21 @@ class WsConnection:
             self._answered(envelope, message)
         elif isinstance(envelope.id, msgspec.UnsetType):
             self._notified(envelope)
+        elif (key := msgspec.json.encode(envelope.id)) in self._running:
+            await self._refuse(envelope.id, RpcError(INVALID_REQUEST, "a request with this id is running"), None)
+        elif len(self._running) >= _MAX_RUNNING:  # not made to wait: its answers and cancellations come behind it
+            error = TooManyRequests(f"a connection has at most {_MAX_RUNNING} requests running", retry_after=1)
+            await self._refuse(envelope.id, as_rpc(error), None)
         else:
-            await self._places.acquire()
-            key = msgspec.json.encode(envelope.id)
             task = group.create_task(self._serve(envelope, envelope.id, interest))
             self._running[key] = task
-            task.add_done_callback(lambda _task: self._done(key))
+            task.add_done_callback(lambda _task: self._running.pop(key, None))
 
     def _parse(self, message: bytes) -> Envelope:
         limit = self._dependencies.max_message
         if len(message) > limit:
             raise RpcError(INVALID_REQUEST, f"a message is at most {limit} bytes")
         return jsonrpc.parse_request(message)
-
-    def _done(self, key: bytes) -> None:
-        self._running.pop(key, None)
-        self._places.release()
 
     def _answered(self, envelope: Envelope, message: bytes) -> None:
         waiting = self._asked.get(envelope.id) if isinstance(envelope.id, str) else None

@@ -138,6 +138,35 @@ async def test_requests_run_side_by_side_and_one_can_be_cancelled(
         upstream.set()
 
 
+async def test_one_request_too_many_is_refused_and_holds_up_nothing(
+    world: EdgeWorld, address: str, upstream: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interlock_gateway.ws_connection._MAX_RUNNING", 2)
+    async with connected(world, address) as socket:
+        running = [await socket.say("tools/call", name="notes-echo", _meta=META) for _ in range(2)]
+        assert {(await socket.hear())["method"] for _ in running} == {"notifications/progress"}
+        refused = await socket.ask("tools/list", _meta=META)
+        assert (refused["id"], refused["error"]["data"]["code"]) == (3, "too_many_requests")
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": running[0]}}
+        await socket.ws.send_json(cancel)
+        await until(lambda: any(getattr(each, "outcome", "") == "cancelled" for each in world.audit.records))
+        assert "result" in await socket.ask("tools/list", _meta=META)
+        upstream.set()
+        assert (await socket.hear())["id"] == running[1]
+
+
+async def test_an_id_that_is_in_use_names_no_second_request(
+    world: EdgeWorld, address: str, upstream: asyncio.Event
+) -> None:
+    async with connected(world, address) as socket:
+        await socket.say("tools/call", name="notes-echo", _meta=META)
+        await socket.hear()
+        socket.last -= 1
+        assert (await socket.ask("tools/list", _meta=META))["error"]["code"] == -32600
+        upstream.set()
+        assert (await socket.hear())["result"]
+
+
 async def test_a_session_is_the_connection_and_hears_of_what_changes(world: EdgeWorld, address: str) -> None:
     async with connected(world, address) as socket:
         assert (await socket.ask("tools/list"))["error"]["code"] == -32600
