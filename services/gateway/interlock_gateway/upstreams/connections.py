@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _log = structlog.get_logger()
 _MAX_WAYS = 2_000
 _MAX_IN_BACKGROUND = 1_000
 _WAITING_PER_SLOT = 4
+_WRITTEN_AT_ONCE = 64 * 1024
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, text/event-stream",
@@ -131,10 +133,12 @@ class Way:
         if self._http.closed:
             raise UpstreamUnreachable(f"upstream {self.name} was changed or removed meanwhile")
         context: ssl.SSLContext | bool = True if self.upstream.tls is None else self._tls.of(self.upstream)
+        # A file is written piece by piece, so that a large body does not hold up what else runs.
+        data = io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body
         try:
             async with asyncio.timeout(within):
                 return await self._http.request(
-                    method, url or self.url, data=body, headers=headers, allow_redirects=False, ssl=context
+                    method, url or self.url, data=data, headers=headers, allow_redirects=False, ssl=context
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self.broken(error, counts=counts) from None
