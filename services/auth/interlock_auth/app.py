@@ -8,16 +8,21 @@ from interlock_auth.assertions import Assertions
 from interlock_auth.bus import BusOutlet, bind, ensure_buckets
 from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
+from interlock_auth.heartbeat import Heartbeats
 from interlock_auth.housekeeping import Housekeeping
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
+from interlock_auth.receipts import Receipts
 from interlock_auth.revocation import Revocations
+from interlock_auth.selectors import Selectors
 from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
 from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
+from interlock_common.messages import subjects
+from interlock_common.messages.revocation import Revoke
 from interlock_common.runtime import Service, running
 
 _RETRY_SECONDS = 0.5
@@ -44,13 +49,18 @@ class Auth:
             _log.warning("tokens carry default names outside development", settings=left)
         mint = Mint(engine, self._keyring, rules, clock)
         self._principals = Principals(engine, outlet, passwords, mint, login_rules(settings), clock)
-        revocations = Revocations(engine, outlet, clock)
+        receipts = Receipts(clock)
+        self._heartbeats = Heartbeats(service.bus, receipts, clock)
+        revocations = Revocations(engine, outlet, clock, receipts)
+        lifetime = settings.max_token_lifetime if settings.require_token_expiration else None
+        selectors = Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=lifetime)
         self._housekeeping = Housekeeping(
-            engine, self._keyring, self._principals, revocations, clock, settings.housekeeping_interval
+            engine, self._keyring, self._principals, revocations, selectors, clock, settings.housekeeping_interval
         )
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
         bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring, assertions)
+        service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:
@@ -68,6 +78,7 @@ class Auth:
             except Unavailable:
                 await self._service.clock.sleep(_RETRY_SECONDS)
         self._reconciled = True
+        self._service.background(self._heartbeats.run(), "heartbeats of revocations")
         self._service.background(self._housekeeping.run(), "housekeeping")
 
 

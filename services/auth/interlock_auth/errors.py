@@ -5,6 +5,7 @@ InterlockError
 │   ├── LifetimeRefused     400  a token would live too long, or for ever
 │   ├── NameRefused         400  a token needs a name people can tell it by
 │   ├── AudienceRefused     400  an assertion is for another audience than ours
+│   ├── SelectorRefused     400  a revocation names nobody, or a moment to come
 │   ├── PasswordRefused     400  a new password breaks the rules for passwords
 │   ├── PermissionUnknown   400  a role names a permission that does not exist
 │   └── NotAssignable       400  a role cannot be given there, or not to them
@@ -12,6 +13,7 @@ InterlockError
 │   └── LoginRefused        401  e-mail and password do not belong together
 ├── PermissionDenied
 │   ├── NotContained        403  a token would reach further than whoever mints it
+│   ├── PasswordMustChange  403  a password was reset, and opens nothing until it is changed
 │   ├── NotPermitted        403  this needs a permission, or more than whom it is about holds
 │   └── RegistrationClosed  403  people do not register themselves here
 ├── NotFound
@@ -67,12 +69,20 @@ class NotAssignable(InvalidInput):
     code = "not_assignable"
 
 
+class SelectorRefused(InvalidInput):
+    code = "selector_refused"
+
+
 class LoginRefused(Unauthenticated):
     code = "login_refused"
 
 
 class NotContained(PermissionDenied):
     code = "not_contained"
+
+
+class PasswordMustChange(PermissionDenied):
+    code = "password_must_change"
 
 
 class NotPermitted(PermissionDenied):

@@ -4,9 +4,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.identity_store import TeamStore
 from interlock_auth.keys import Keyring
 from interlock_auth.principals import Principals
 from interlock_auth.revocation import Revocations
+from interlock_auth.selectors import Selectors
 from interlock_auth.store import Store
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
@@ -26,6 +28,7 @@ class Housekeeping:
         keyring: Keyring,
         principals: Principals,
         revocations: Revocations,
+        selectors: Selectors,
         clock: Clock,
         interval: float,
     ) -> None:
@@ -33,6 +36,7 @@ class Housekeeping:
         self._keyring = keyring
         self._principals = principals
         self._revocations = revocations
+        self._selectors = selectors
         self._clock = clock
         self._interval = interval
 
@@ -41,18 +45,23 @@ class Housekeeping:
         await self._keyring.publish()
         await self._principals.publish()
         await self._revocations.publish(unpublished_only=False)
+        await self._selectors.publish(unpublished_only=False)
 
     async def tidy(self) -> None:
         """Publish what the bus missed, rotate a key that is due, withdraw keys and rows that have ended."""
         await self._revocations.publish(unpublished_only=True)
+        await self._selectors.publish(unpublished_only=True)
+        await self._principals.directory.publish_missed()
         await self._keyring.rotate_when_due()
         await self._keyring.prune()
         await self._principals.forget_old_failures()
         now = int(self._clock.time())
+        await self._selectors.forget(now)
         async with transaction(self._engine) as session:
             store = Store(session)
             await store.prune_revocations(now - TOKEN_MEMORY)
             await store.prune_tokens(now - TOKEN_MEMORY)
+            await TeamStore(session).prune_invitations(now)
 
     async def run(self) -> None:
         """Tidy for ever; what fails is tried again after the interval."""

@@ -156,3 +156,21 @@ class RevocationRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
     revision: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class SelectorRow(Base):
+    """Tokens that do not count by what they have in common: those issued before ``before``.
+
+    ``kind`` and ``subject`` say whose; ``expires_at`` is when the last of them has ended.
+    """
+
+    __tablename__ = "selectors"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(320), primary_key=True)
+    before: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_by: Mapped[str] = mapped_column(String(320))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    revision: Mapped[int | None] = mapped_column(BigInteger)

@@ -6,39 +6,43 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_auth.errors import TokenNotFound
 from interlock_auth.models import NEVER, RevocationRow
 from interlock_auth.outlet import Outlet
+from interlock_auth.receipts import Receipts
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.messages.auth import Revocation, Revoked, RevokeToken, revocation_key
+from interlock_common.messages.auth import Revocation, RevokeToken, revocation_key
 from interlock_common.messages.resources import REVOCATIONS
+from interlock_common.messages.revocation import Receipt
 from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
 
 GRACE = 300
 """Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""
-_MAX_REASON_LENGTH = 1000
+MAX_REASON_LENGTH = 1000
 _log = structlog.get_logger(__name__)
 
 
 class Revocations:
     """Revokes tokens, and publishes again what the bus has not taken or has lost."""
 
-    def __init__(self, engine: AsyncEngine, outlet: Outlet, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, outlet: Outlet, clock: Clock, receipts: Receipts) -> None:
         self._engine = engine
         self._outlet = outlet
         self._clock = clock
+        self._receipts = receipts
 
-    async def revoke(self, request: RevokeToken) -> Revoked:
+    async def revoke(self, request: RevokeToken) -> Receipt:
         """Revoke one's own token, or any as an administrator; repeating it publishes it again.
 
         Raises Unavailable when the bus did not take it: it is durable then, and published as soon as it does.
         """
+        began = self._clock.monotonic()
         row, is_new = await self._remember(request)
         revision = await self._publish(row)
         if is_new:  # a revocation never waits for the audit stream: it must take effect without it
             await self._outlet.event(EVT_TOKEN_REVOKED, _selector(row))
             self._outlet.record_soon("token.revoked", row.revoked_by, row.token_id, reason=row.reason)
-        return Revoked(row.token_id, revision)
+        return await self._receipts.of(Receipt(row.token_id, revision), began)
 
     async def publish(self, *, unpublished_only: bool) -> int:
         """Put revocations into the bucket whose tokens still live; answers how many."""
@@ -62,7 +66,7 @@ class Revocations:
             expires_at = token.expires_at if token.expires_at == NEVER else token.expires_at + GRACE
             row = RevocationRow(
                 token_id=token.id, revoked_at=int(self._clock.time()), revoked_by=principal.name,
-                reason=request.reason[:_MAX_REASON_LENGTH], expires_at=expires_at, revision=None,
+                reason=request.reason[:MAX_REASON_LENGTH], expires_at=expires_at, revision=None,
             )  # fmt: skip
             is_new = await store.add_revocation(row)
             known = row if is_new else await store.revocation(token.id)

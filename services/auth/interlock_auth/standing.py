@@ -29,7 +29,7 @@ async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
     parent = await store.token(actor.token_id)
     if parent is None or parent.principal != principal.name:
         raise NotContained("the token that asks was not minted here, so what it holds is not known")
-    if await store.revocation(actor.token_id) is not None:
+    if await store.revocation(actor.token_id) is not None or await store.covered(_selectors(parent), parent.created_at):
         raise NotContained("the token that asks is revoked")
     return principal, reach_of_token(principal, _grant(parent))
 
@@ -39,6 +39,11 @@ def principal_of(row: PrincipalRow) -> Principal:
     names = _names.decode
     in_teams = _names_by_team.decode(row.team_permissions)
     return Principal(row.name, row.active, row.is_admin, names(row.teams), names(row.permissions), in_teams)
+
+
+def _selectors(row: TokenRow) -> list[tuple[str, str]]:
+    teams = () if row.teams is None else _names.decode(row.teams)
+    return [("all", ""), ("user", row.principal), *(("team", team) for team in teams)]
 
 
 def _grant(row: TokenRow) -> Grant:

@@ -8,7 +8,7 @@ from sqlalchemy import case, delete, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from interlock_auth.models import LoginFailureRow, PrincipalRow, RevocationRow, SigningKeyRow, TokenRow
+from interlock_auth.models import LoginFailureRow, PrincipalRow, RevocationRow, SelectorRow, SigningKeyRow, TokenRow
 
 
 class Store:
@@ -129,6 +129,11 @@ class Store:
         if unpublished_only:
             query = query.where(RevocationRow.revision.is_(None))
         return (await self._session.scalars(query)).all()
+
+    async def covered(self, subjects: Sequence[tuple[str, str]], issued_at: int) -> bool:
+        """Whether all tokens of one of ``subjects``, each a kind and a name, were revoked after ``issued_at``."""
+        rows = [await self._session.get(SelectorRow, subject) for subject in subjects]
+        return any(row is not None and issued_at < row.before for row in rows)
 
     async def prune_revocations(self, expired_before: int) -> None:
         await self._session.execute(delete(RevocationRow).where(RevocationRow.expires_at < expired_before))

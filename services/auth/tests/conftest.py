@@ -15,7 +15,9 @@ from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.models import Base, PrincipalRow
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
+from interlock_auth.receipts import Receipts
 from interlock_auth.revocation import Revocations
+from interlock_auth.selectors import Selectors
 from interlock_auth.signing import KeyFolder
 from interlock_auth.store import Store
 from interlock_auth.tokens import Mint, TokenRules, Tokens
@@ -78,6 +80,8 @@ class World:
     tokens: Tokens
     principals: Principals
     revocations: Revocations
+    selectors: Selectors
+    receipts: Receipts
 
     async def add(self, name: str, *permissions: str, teams: tuple[str, ...] = (), active: bool = True) -> Actor:
         row = PrincipalRow(
@@ -126,9 +130,11 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
     passwords = Passwords(_CHEAP)
     principals = Principals(engine, outlet, passwords, mint, rules, clock)
     await keyring.prepare()
+    receipts = Receipts(clock, settling=0)
+    revocations = Revocations(engine, outlet, clock, receipts)
     return World(
         engine, clock, outlet, folder, keyring, mint, passwords, Tokens(engine, mint, outlet), principals,
-        Revocations(engine, outlet, clock),
+        revocations, Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=90 * 86400), receipts,
     )  # fmt: skip
 
 

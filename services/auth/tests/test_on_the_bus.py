@@ -27,7 +27,6 @@ from interlock_common.messages.auth import (
     MintAssertion,
     Principal,
     Revocation,
-    Revoked,
     RevokeToken,
     RotateKey,
     Scopes,
@@ -37,6 +36,7 @@ from interlock_common.messages.auth import (
     revocation_key,
 )
 from interlock_common.messages.common import Actor, Page
+from interlock_common.messages.revocation import Receipt
 from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import TRUST_DOMAIN, EmbeddedBus
 
@@ -129,7 +129,7 @@ async def test_from_login_to_revocation(edge: Edge) -> None:
     listed = await edge.bus.request(subjects.AUTH_TOKEN_LIST, Page(actor), TokenList)
     assert {(token.name, token.revoked) for token in listed.tokens} == {("login", False), ("ci", False)}
 
-    revoked = await edge.bus.request(subjects.AUTH_TOKEN_REVOKE, RevokeToken(actor, created.id, "leaked"), Revoked)
+    revoked = await edge.bus.request(subjects.AUTH_TOKEN_REVOKE, RevokeToken(actor, created.id, "leaked"), Receipt)
     await appears(edge.revocations, revocation_key(created.id))
     assert edge.revocations.revision == revoked.revision
     assert edge.revocations.items[revocation_key(created.id)].reason == "leaked"

@@ -14,7 +14,9 @@ def published(world: Any) -> dict[str, Revocation]:
 
 
 def housekeeping(world: Any) -> Housekeeping:
-    return Housekeeping(world.engine, world.keyring, world.principals, world.revocations, world.clock, 15)
+    return Housekeeping(
+        world.engine, world.keyring, world.principals, world.revocations, world.selectors, world.clock, 15
+    )
 
 
 async def test_a_revocation_is_published_until_its_token_has_expired(world: Any) -> None:

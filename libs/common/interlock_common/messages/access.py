@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[str, ...]] = {
 
 MIRRORS: dict[str, tuple[Bucket, ...]] = {
     "gateway": (
-        resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.CATALOG,
+        resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.TOKEN_SCOPES, resources.CATALOG,
         resources.GRANTS, resources.BINDINGS, resources.TRUST,
     ),
     "auth": (resources.TRUST,),
@@ -47,17 +47,25 @@ _ASKS_UPSTREAMS = ("mcp.connector.*", "mcp.worker.>", "mcp.exchange.*", subjects
 _ASKERS = (f"{subjects.inbox_prefix('gateway')}.>", f"{subjects.inbox_prefix('catalog')}.>")
 
 SAYS: dict[str, tuple[str, ...]] = {
-    "gateway": (*_ASKS_UPSTREAMS, subjects.MCP_SESSIONS, "mcp.edge.>", subjects.MCP_CANCEL, *_ASKERS),
+    "gateway": (
+        *_ASKS_UPSTREAMS, subjects.MCP_SESSIONS, "mcp.edge.>", subjects.MCP_CANCEL, subjects.LIMITS_USAGE,
+        subjects.REVOCATION_CONFIRMED, *_ASKERS,
+    ),
+    "auth": (subjects.REVOCATION_HEARTBEAT,),
     "catalog": _ASKS_UPSTREAMS,
     "connector": (subjects.MCP_CHANGED, *_ASKERS),
-}
+}  # fmt: skip
 """MCP messages that a service publishes: to upstreams on the bus, between edges, as answers of an upstream."""
 
 HEARS: dict[str, tuple[str, ...]] = {
-    "gateway": ("mcp.edge.>", subjects.MCP_CANCEL, "mcp.exchange.*", "mcp.connector.*", subjects.MCP_CHANGED),
+    "gateway": (
+        "mcp.edge.>", subjects.MCP_CANCEL, "mcp.exchange.*", "mcp.connector.*", subjects.MCP_CHANGED,
+        subjects.LIMITS_USAGE, subjects.REVOCATION_HEARTBEAT,
+    ),
+    "auth": (subjects.REVOCATION_CONFIRMED,),
     "catalog": (subjects.MCP_CHANGED,),
     "connector": ("mcp.connector.*", "mcp.exchange.*"),
-}
+}  # fmt: skip
 """MCP messages that a service takes; an edge answers as a connector for the tunnels it holds."""
 
 MAX_PAYLOAD = 8 * 1024 * 1024

@@ -4,6 +4,8 @@
 ``evt.<service>.<noun>.<happened>`` events, kept by the stream EVENTS
 ``audit.<service>``                batches of audit records, kept by the stream AUDIT
 ``mcp.<…>``                        MCP messages on their way: between edges, connectors, workers
+``revocation.<…>``                 what keeps the edges in step with what auth revoked
+``limits.<…>``                     what edges tell each other about the use of rate limits
 """
 
 # auth
@@ -11,7 +13,9 @@ AUTH_LOGIN = "svc.auth.session.login"
 AUTH_TOKEN_CREATE = "svc.auth.token.create"  # noqa: S105 - a subject, not a password
 AUTH_TOKEN_LIST = "svc.auth.token.list"  # noqa: S105
 AUTH_TOKEN_REVOKE = "svc.auth.token.revoke"  # noqa: S105
+AUTH_TOKEN_USED = "svc.auth.token.used"  # noqa: S105
 AUTH_TOKEN_ASSERTION = "svc.auth.token.assertion"  # noqa: S105
+AUTH_REVOCATION_CREATE = "svc.auth.revocation.create"
 AUTH_KEY_ROTATE = "svc.auth.key.rotate"
 AUTH_USER_CREATE = "svc.auth.user.create"
 AUTH_USER_LIST = "svc.auth.user.list"
@@ -88,12 +92,21 @@ def audit_batch(service: str) -> str:
 
 # events
 EVT_TOKEN_REVOKED = "evt.auth.token.revoked"  # noqa: S105
+EVT_SELECTOR_REVOKED = "evt.auth.selector.revoked"
 EVT_KEY_ROTATED = "evt.auth.key.rotated"
 EVT_LEAF_ISSUED = "evt.certs.leaf.issued"
 EVT_UPSTREAM_CHANGED = "evt.catalog.upstream.changed"
 EVT_CHECKPOINT_SIGNED = "evt.audit.checkpoint.signed"
 EVENTS = "evt.>"
 
+
+# auth and the edges, about revocations
+REVOCATION_HEARTBEAT = "revocation.heartbeat"
+REVOCATION_CONFIRMED = "revocation.confirmed"
+
+
+# edges among themselves
+LIMITS_USAGE = "limits.usage"
 
 # MCP between edges, connectors and workers
 MCP_CANCEL = "mcp.cancel"
