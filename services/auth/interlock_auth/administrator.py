@@ -7,8 +7,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.models import PrincipalRow
+from interlock_auth.names import normalized
 from interlock_auth.passwords import Passwords
-from interlock_auth.principals import normalized
 from interlock_auth.store import Store
 from interlock_common.clock import Clock
 from interlock_common.database import transaction

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.containment import Grant
-from interlock_auth.errors import LockedOut, LoginRefused
+from interlock_auth.directory import Directory
+from interlock_auth.errors import LockedOut, LoginRefused, PasswordMustChange
 from interlock_auth.models import PrincipalRow
+from interlock_auth.names import MAX_EMAIL_LENGTH, normalized
 from interlock_auth.outlet import Outlet
 from interlock_auth.passwords import Passwords
 from interlock_auth.standing import principal_of
@@ -14,10 +16,11 @@ from interlock_auth.store import Store
 from interlock_auth.tokens import Mint
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.messages.auth import IssuedToken, Login, Principal, Scopes, principal_key
-from interlock_common.messages.resources import PRINCIPALS
+from interlock_common.messages.auth import Login, Principal, Scopes
+from interlock_common.messages.identities import LoggedIn
 
-MAX_EMAIL_LENGTH = 254
+PASSWORD_ONLY = "password.change"  # noqa: S105 - a scope, and not a permission that anybody holds
+"""The scope of a token with which one can only change one's password."""
 
 
 @dataclass(frozen=True)
@@ -40,41 +43,48 @@ class Principals:
     ) -> None:
         self._engine = engine
         self._outlet = outlet
+        self.directory = Directory(engine, outlet)
         self._passwords = passwords
         self._mint = mint
         self._rules = rules
         self._clock = clock
 
-    async def login(self, request: Login) -> IssuedToken:
-        """A short-lived token for an e-mail and a password."""
-        principal = await self.verified(request)
-        teams = None if principal.is_admin else principal.teams
-        grant = Grant(Scopes(), teams)
+    async def login(self, request: Login) -> LoggedIn:
+        """A short-lived token for an e-mail and a password; one that opens nothing where the password must change."""
+        row = await self.prove(request.email, request.password)
+        principal = principal_of(row)
+        grant = Grant(Scopes(), None if principal.is_admin else principal.teams)
+        if row.must_change_password:
+            grant = Grant(Scopes(permissions=(PASSWORD_ONLY,)), ())
         issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant)
         await self._outlet.record("login.accepted", principal.name, issued.id, expires_at=issued.expires_at)
-        return issued
+        return LoggedIn(issued.id, issued.token, issued.expires_at, row.must_change_password)
 
     async def verified(self, request: Login) -> Principal:
-        """The principal whom an e-mail and a password belong to; raises LoginRefused and LockedOut.
+        """The principal whom an e-mail and a password belong to; raises LoginRefused, LockedOut, PasswordMustChange."""
+        row = await self.prove(request.email, request.password)
+        if row.must_change_password:
+            raise PasswordMustChange("this password must be changed first, see POST /users/me/password")
+        return principal_of(row)
+
+    async def prove(self, email: str, password: str) -> PrincipalRow:
+        """The active principal of that e-mail and password; raises LoginRefused and LockedOut.
 
         Unknown, inactive and locked e-mails are told apart by nobody who cannot log in: all count and all lock.
         """
-        email = normalized(request.email)[:MAX_EMAIL_LENGTH]
+        email = normalized(email)[:MAX_EMAIL_LENGTH]
         row = await self._count_and_find(email)
-        if not await self._passwords.verify(row.password_hash if row else None, request.password):
+        if not await self._passwords.verify(row.password_hash if row else None, password):
             self._outlet.record_soon("login.refused", email, email)
             raise LoginRefused("e-mail or password is wrong")
         if row is None or not row.active:
             raise LoginRefused("e-mail or password is wrong")
-        await self._forget_failures(row, request.password)
-        return principal_of(row)
+        await self._forget_failures(row, password)
+        return row
 
     async def publish(self) -> None:
         """Put every principal into the bucket, as after its loss."""
-        async with transaction(self._engine) as session:
-            rows = await Store(session).principals()
-        for row in rows:
-            await self._outlet.put(PRINCIPALS, principal_key(row.name), principal_of(row))
+        await self.directory.publish_all()
 
     async def forget_old_failures(self) -> None:
         async with transaction(self._engine) as session:
@@ -104,8 +114,3 @@ class Principals:
             await store.forget_failures(row.name)
             if fresh_hash is not None:
                 await store.set_password_hash(row.name, fresh_hash)
-
-
-def normalized(email: str) -> str:
-    """One principal per mailbox, however its e-mail is written."""
-    return email.strip().lower()
