@@ -20,7 +20,7 @@ from interlock_common.messages import subjects
 from interlock_common.messages.audit import Action
 from interlock_common.messages.auth import CreateToken, Login, MintAssertion, RevokeToken, RotateKey
 from interlock_common.messages.common import Page
-from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, Bucket
+from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, TOKEN_SCOPES, Bucket
 
 
 def bind(
@@ -37,7 +37,7 @@ def bind(
 
 async def ensure_buckets(bus: Bus) -> None:
     """Create the buckets that auth owns where they are missing."""
-    for bucket in (SIGNING_KEYS, PRINCIPALS, REVOCATIONS):
+    for bucket in (SIGNING_KEYS, PRINCIPALS, REVOCATIONS, TOKEN_SCOPES):
         try:
             await kv.ensure_bucket(bus, bucket)
         except (NatsError, JetStreamError) as error:

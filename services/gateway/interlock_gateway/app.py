@@ -5,23 +5,27 @@ import secrets
 import socket
 from dataclasses import dataclass
 
+import structlog
 from pydantic import SecretStr
 from starlette.requests import Request
 
 from interlock_common import kv
-from interlock_common.messages import resources
-from interlock_common.messages.auth import Principal, Revocation, SigningKey
+from interlock_common.messages import resources, subjects
+from interlock_common.messages.auth import NarrowedScopes, Principal, Revocation, SigningKey
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer
 from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.grants import Grant
 from interlock_common.messages.plugins import Binding
+from interlock_common.messages.token_usage import ReportUses, UsesCounted
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
+from interlock_gateway.claims import ClaimRules
+from interlock_gateway.client_address import client_address
 from interlock_gateway.config import Settings
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.edge_consents import consents_at
@@ -53,6 +57,7 @@ from interlock_gateway.sessions import Sessions
 from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tasks import Tasks
+from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.as_modern import ModernCall
@@ -60,7 +65,10 @@ from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
 from interlock_gateway.upstreams.dispatch import Upstreams
 from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.usage import UsageReports, Uses
 from interlock_gateway.ws_endpoint import WsDependencies, WsEndpoint
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class Mirrors:
     bindings: Mirror[Binding]
     sessions: Mirror[Session]
     grants: Mirror[Grant]
+    token_scopes: Mirror[NarrowedScopes]
 
     @classmethod
     def of(cls, service: Service) -> "Mirrors":
@@ -86,11 +95,13 @@ class Mirrors:
             bindings=Mirror(bus, resources.BINDINGS, Binding),
             sessions=Mirror(bus, resources.SESSIONS, Session),
             grants=Mirror(bus, resources.GRANTS, Grant),
+            token_scopes=Mirror(bus, resources.TOKEN_SCOPES, NarrowedScopes),
         )
 
     def all(self) -> tuple[Mirror[object], ...]:
         return (  # pyright: ignore[reportReturnType] - read only
             self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions, self.grants,
+            self.token_scopes,
         )  # fmt: skip
 
 
@@ -101,13 +112,15 @@ class Edge:
         self._service = service
         self._settings = settings
         self._mirrors = mirrors = Mirrors.of(service)
+        self._uses = Uses()
         self._authenticator = Authenticator(
             mirrors.keys,
             mirrors.principals,
             mirrors.revocations,
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
+            rules=claim_rules(settings),
             clock=service.clock,
+            gate=ScopeGate(self._uses, mirrors.token_scopes),
+            resources=lambda server_id: self._catalog.audiences(server_id, settings.own_url),
         )
         self._serving: asyncio.Task[None] | None = None
         self._live = LiveWork()
@@ -179,6 +192,8 @@ class Edge:
         await self._resuming.start()
         await self._notices.start(self._changes.notified)
         await self._traffic.start()
+        reports = UsageReports(self._uses, self._tell_uses, self._service.bus.instance, self._service.clock)
+        self._service.background(reports.run(), "usage of tokens")
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
     async def _finish(self) -> None:
@@ -197,6 +212,9 @@ class Edge:
         await self._notices.stop()
         await self._subscribed.close()
         await self._transports.stop()
+
+    async def _tell_uses(self, uses: ReportUses) -> UsesCounted:
+        return await self._service.bus.request(subjects.AUTH_TOKEN_USED, uses, UsesCounted)
 
     def _follow(self) -> None:
         mirrors = self._mirrors
@@ -270,8 +288,8 @@ class Edge:
     def _sockets(self) -> dict[str, TunnelEndpoint]:
         return {TUNNEL_PATH: TunnelEndpoint(self._tunnels, self._dialling, self._live, self._service.clock)}
 
-    def _dialling(self, authorization: bytes | None) -> Caller:
-        caller = self._authenticator.caller(authorization)
+    def _dialling(self, authorization: bytes | None, address: str | None) -> Caller:
+        caller = self._authenticator.caller(authorization, address)
         check_server_scope(caller.scopes.server_id, TUNNEL_PATH)
         return caller
 
@@ -289,9 +307,36 @@ class Edge:
 
     async def _actor(self, request: Request) -> Actor:
         header = request.headers.get("authorization")
-        caller = self._authenticator.caller(header.encode("latin-1") if header is not None else None)
+        credential = header.encode("latin-1") if header is not None else None
+        caller = self._authenticator.caller(credential, client_address(request.scope))
         check_server_scope(caller.scopes.server_id, request.scope["path"])
         return caller.actor()
+
+
+def claim_rules(settings: Settings) -> ClaimRules:
+    """What tokens must say here; whatever an operator has switched off is said aloud."""
+    off = [name for name in _GUARDS if not getattr(settings, name)]
+    if off:
+        _log.warning("tokens are checked less than they could be", switched_off=[name.upper() for name in off])
+    left = [name for name in ("jwt_issuer", "jwt_audience") if getattr(settings, name) == _DEFAULTS[name]]
+    if left and settings.environment != "development":
+        _log.warning(
+            "another deployment that left these settings as well would take our tokens, and we its",
+            settings=[name.upper() for name in left],
+        )
+    return ClaimRules(
+        settings.jwt_issuer,
+        settings.jwt_audience,
+        verify_issuer=settings.jwt_issuer_verification,
+        verify_audience=settings.jwt_audience_verification,
+        require_expiration=settings.require_token_expiration,
+        require_jti=settings.require_jti,
+        environment=settings.environment if settings.validate_token_environment else None,
+    )
+
+
+_GUARDS = ("jwt_issuer_verification", "jwt_audience_verification", "require_token_expiration", "require_jti")
+_DEFAULTS = {name: Settings.model_fields[name].default for name in ("jwt_issuer", "jwt_audience")}
 
 
 def _holding(settings: Settings, service: Service, sealer: Sealer) -> Holding[ModernCall]:

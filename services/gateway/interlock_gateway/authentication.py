@@ -1,10 +1,8 @@
-"""Who calls: a bearer token, verified once and then remembered by its hash; what revokes it counts every time.
-
-The algorithm is the one its key is published with, never the one the token names (RFC 8725, section 3.1).
-"""
+"""Who calls: a bearer token, verified once and remembered by its hash; what ends or limits it counts every time."""
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,33 +10,30 @@ import jwt
 import msgspec
 
 from interlock_common.clock import Clock
-from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
+from interlock_common.messages.auth import Principal, Revocation, Scopes, SigningKey, principal_key, revocation_key
 from interlock_common.messages.common import Actor
-from interlock_gateway.errors import TokenExpired, TokenMalformed, TokenMissing, TokenRejected, TokenRevoked
+from interlock_gateway.claims import ClaimRules, check_type, read_claims, wrong_audience
+from interlock_gateway.errors import (
+    TokenExpired,
+    TokenMalformed,
+    TokenMissing,
+    TokenRejected,
+    TokenRevoked,
+    TokenSignature,
+)
+from interlock_gateway.token_scopes import Limits, ScopeGate, limits_of
+from interlock_gateway.usage import Uses
 
 _MAX_TOKEN_BYTES = 8192
 _CACHED_TOKENS = 10_000
-_LEEWAY_SECONDS = 5
-
-
-class TokenScopes(msgspec.Struct, frozen=True):
-    """The ``scopes`` claim: what the token is limited to."""
-
-    server_id: str | None = None
-    permissions: tuple[str, ...] = ()
-
-
-class _Claims(msgspec.Struct, frozen=True):
-    sub: str
-    jti: str
-    exp: int
-    teams: tuple[str, ...] | None = None
-    scopes: TokenScopes = TokenScopes()
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """A token whose signature, issuer, audience and times have been checked."""
+    """A token whose signature, issuer and times have been checked.
+
+    ``audiences`` are those it names where none is this gateway's; it counts at a virtual server that is one of them.
+    """
 
     principal: str
     principal_key: str
@@ -46,8 +41,10 @@ class VerifiedToken:
     id: str
     revocation_key: str
     expires_at: int
+    issued_at: float
     teams: tuple[str, ...] | None
-    scopes: TokenScopes
+    limits: Limits
+    audiences: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Caller:
     unrestricted: bool
     teams: frozenset[str]
     permissions: frozenset[str]
-    scopes: TokenScopes
+    scopes: Scopes
 
     def may(self, permission: str) -> bool:
         """Whether both the principal and the token have ``permission``."""
@@ -91,7 +88,10 @@ class Lookup[T](Protocol):
 
 
 class Authenticator:
-    """Turns an ``Authorization`` header into a caller, out of memory."""
+    """Turns an ``Authorization`` header into a caller, out of memory.
+
+    ``resources`` answers by which identifiers (RFC 8707) a virtual server is an audience of its own.
+    """
 
     def __init__(
         self,
@@ -99,83 +99,89 @@ class Authenticator:
         principals: Lookup[Principal],
         revocations: Lookup[Revocation],
         *,
-        issuer: str,
-        audience: str,
+        rules: ClaimRules,
         clock: Clock,
+        gate: ScopeGate | None = None,
+        resources: Callable[[str], frozenset[str]] = lambda _server_id: frozenset(),
     ) -> None:
         self._keys = keys
         self._principals = principals
         self._revocations = revocations
-        self._issuer = issuer
-        self._audience = audience
+        self._rules = rules
         self._clock = clock
+        self._gate = gate or ScopeGate(Uses())
+        self._resources = resources
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._public_keys: dict[str, tuple[SigningKey, jwt.PyJWK]] = {}
 
-    def caller(self, authorization: bytes | None) -> Caller:
-        """The caller that an ``Authorization`` header names; raises an Unauthenticated error that says why not."""
+    def caller(
+        self, authorization: bytes | None, address: str | None = None, server_id: str | None = None, *,
+        counted: bool = True,
+    ) -> Caller:  # fmt: skip
+        """The caller that an ``Authorization`` header names, for one request from ``address``.
+
+        Raises an Unauthenticated error that says why there is none, or the refusal of one of the token's scopes.
+        A request that is not ``counted`` is none of those that limits speak of.
+        """
         if authorization is None or authorization[:7].lower() != b"bearer ":
             raise TokenMissing("a bearer token is required")
         token = self._token(authorization[7:].strip())
-        if token.expires_at <= self._clock.time():
+        now = self._clock.time()
+        if token.expires_at <= now:
             raise TokenExpired("the token has expired")
         if self._revocations.get(token.revocation_key) is not None:
             raise TokenRevoked("the token has been revoked")
         principal = self._principals.get(token.principal_key)
         if principal is None or not principal.active:
             raise TokenRejected("the principal of the token is not active")
-        return _caller(token, principal)
+        if token.audiences is not None and not (server_id and token.audiences & self._resources(server_id)):
+            raise wrong_audience()
+        limits = self._gate.limits(token.id, token.limits)
+        ends = self._gate.admit(token.id, limits, address, now)
+        if counted:
+            self._gate.uses.count(token.id)
+        expires_at = token.expires_at if ends is None else min(token.expires_at, int(ends))
+        return _caller(token, principal, limits.scopes, expires_at)
 
     def _token(self, raw: bytes) -> VerifiedToken:
         digest = hashlib.sha256(raw).digest()
         token = self._verified.get(digest)
         if token is None or self._keys.get(token.key.kid) != token.key:  # a key that was withdrawn verifies nothing
-            token = self._verify(raw)
+            token = self._verify(raw, digest)
             self._verified[digest] = token
             if len(self._verified) > _CACHED_TOKENS:
                 self._verified.popitem(last=False)
         return token
 
-    def _verify(self, raw: bytes) -> VerifiedToken:
+    def _verify(self, raw: bytes, digest: bytes) -> VerifiedToken:
         if len(raw) > _MAX_TOKEN_BYTES:
             raise TokenMalformed(f"the token is over {_MAX_TOKEN_BYTES} bytes")
         try:
-            kid = jwt.get_unverified_header(raw).get("kid")
+            header = jwt.get_unverified_header(raw)
         except jwt.InvalidTokenError:
             raise TokenMalformed("the token is not a JWT") from None
-        published, key = self._key(kid)
-        try:
-            payload = jwt.decode(
-                raw,
-                key.key,
-                algorithms=[key.algorithm_name],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "jti", "sub", "iat", "aud", "iss"]},
-            )
-            claims = msgspec.convert(payload, _Claims)
-        except jwt.ExpiredSignatureError:
-            raise TokenExpired("the token has expired") from None
-        except jwt.InvalidTokenError as error:
-            raise TokenRejected(f"the token does not count: {_reason(error)}") from None
-        except msgspec.ValidationError:
-            raise TokenMalformed("the claims of the token do not have the form of ours") from None
+        published, key = self._key(header.get("kid"))
+        claims = read_claims(raw, key, self._rules)
+        check_type(header)
+        here = not self._rules.verify_audience or self._rules.audience in claims.audiences
+        token_id = claims.jti or f"sha256-{digest.hex()}"
         return VerifiedToken(
             principal=claims.sub,
             principal_key=principal_key(claims.sub),
             key=published,
-            id=claims.jti,
-            revocation_key=revocation_key(claims.jti),
+            id=token_id,
+            revocation_key=revocation_key(token_id),
             expires_at=claims.exp,
+            issued_at=claims.iat,
             teams=claims.teams,
-            scopes=claims.scopes,
+            limits=limits_of(claims.scopes),
+            audiences=None if here else claims.audiences,
         )
 
     def _key(self, kid: object) -> tuple[SigningKey, jwt.PyJWK]:
         published = self._keys.get(kid) if isinstance(kid, str) else None
         if published is None:
-            raise TokenRejected("the token is signed by a key that is not ours")
+            raise TokenSignature("the token is signed by a key that is not ours")
         known = self._public_keys.get(published.kid)
         if known is None or known[0] != published:
             key = jwt.PyJWK(msgspec.json.decode(published.jwk, type=dict[str, Any]), published.algorithm)
@@ -183,7 +189,7 @@ class Authenticator:
         return known
 
 
-def _caller(token: VerifiedToken, principal: Principal) -> Caller:
+def _caller(token: VerifiedToken, principal: Principal, scopes: Scopes, expires_at: int) -> Caller:
     if token.teams is None:
         teams = frozenset(principal.teams) if principal.is_admin else frozenset[str]()
     else:
@@ -193,23 +199,10 @@ def _caller(token: VerifiedToken, principal: Principal) -> Caller:
     return Caller(
         principal=principal.name,
         token_id=token.id,
-        expires_at=token.expires_at,
+        expires_at=expires_at,
         is_admin=principal.is_admin,
         unrestricted=principal.is_admin and token.teams is None,
         teams=teams,
         permissions=frozenset(principal.permissions),
-        scopes=token.scopes,
+        scopes=scopes,
     )
-
-
-def _reason(error: jwt.InvalidTokenError) -> str:
-    """The rule that failed, in words that carry nothing of the token itself."""
-    kinds = {
-        jwt.InvalidSignatureError: "bad signature",
-        jwt.InvalidAudienceError: "wrong audience",
-        jwt.InvalidIssuerError: "wrong issuer",
-        jwt.MissingRequiredClaimError: "a required claim is missing",
-        jwt.ImmatureSignatureError: "not valid yet",
-        jwt.InvalidAlgorithmError: "wrong algorithm",
-    }
-    return next((text for kind, text in kinds.items() if isinstance(error, kind)), "malformed")

@@ -14,6 +14,11 @@ class Settings(ServiceSettings):
     public_url: str = ""
     jwt_issuer: str = "mcpgateway"
     jwt_audience: str = "mcpgateway-api"
+    jwt_issuer_verification: bool = True
+    jwt_audience_verification: bool = True
+    require_token_expiration: bool = True
+    require_jti: bool = True
+    validate_token_environment: bool = False
     allowed_origins: str = ""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)

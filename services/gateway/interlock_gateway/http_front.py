@@ -9,6 +9,7 @@ import structlog
 from interlock_common.errors import InterlockError
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.client_address import client_address
 from interlock_gateway.errors import TokenRevoked
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, RpcError
 from interlock_gateway.leaving import Gone
@@ -59,7 +60,9 @@ class HttpFront:
 
     async def _admit(self, request: McpRequest, work: Work) -> None:
         check_origin(request.headers, self.origins)
-        caller = request.caller = self.authenticator.caller(request.headers.get(b"authorization"))
+        caller = request.caller = self.authenticator.caller(
+            request.headers.get(b"authorization"), client_address(request.scope), request.server_id
+        )
         # From the very moment of the check on: a revocation must find whatever it let in.
         with self.live.on_behalf_of(caller.token_id):
             await work(request, caller)

@@ -18,6 +18,7 @@ from interlock_common.errors import InterlockError, InvalidInput, Unauthenticate
 from interlock_common.messages.catalog import Visibility
 from interlock_common.messages.gateway import Tunnel
 from interlock_gateway.authentication import Caller
+from interlock_gateway.client_address import client_address
 from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.reply import Send
 from interlock_gateway.requests import Receive, Scope
@@ -30,7 +31,8 @@ _MAX_REASON = 120  # bytes that a closing frame holds, less its code (RFC 6455, 
 
 _VISIBILITIES: dict[str, Visibility] = {"public": "public", "team": "team", "private": "private"}
 
-type Authenticate = Callable[[bytes | None], Caller]
+type Authenticate = Callable[[bytes | None, str | None], Caller]
+"""Of the header ``Authorization`` and the client's address."""
 
 
 class SocketPipe:
@@ -92,7 +94,7 @@ class TunnelEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         try:
-            caller = self._authenticate(dict(scope["headers"]).get(b"authorization"))
+            caller = self._authenticate(dict(scope["headers"]).get(b"authorization"), client_address(scope))
             wish = _wish(scope.get("query_string", b""))
         except InterlockError as error:
             await _refuse(send, error)

@@ -50,6 +50,13 @@ class Catalog:
             offer = self._offers[server_id] = Offer(server, present)
         return offer
 
+    def audiences(self, server_id: str, base: str) -> frozenset[str]:
+        """By which identifiers (RFC 8707) a virtual server is an audience of its own."""
+        server = self.servers.get(server_id)
+        if server is None:
+            return frozenset()
+        return frozenset({server.resource or f"{base}/servers/{server_id}/mcp"})
+
     def advertises_oauth(self, server_id: str | None) -> bool:
         """Whether clients of an endpoint are told where to get a token."""
         server = self.servers.get(server_id) if server_id is not None else None

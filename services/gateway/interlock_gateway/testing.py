@@ -17,14 +17,15 @@ from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unavailable
-from interlock_common.messages.auth import Principal, Revocation, SigningKey, principal_key, revocation_key
+from interlock_common.messages.auth import Principal, Revocation, Scopes, SigningKey, principal_key, revocation_key
 from interlock_common.messages.catalog import Definition, Upstream, VirtualServer, server_key, upstream_key
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
 from interlock_common.mirror import Mirror
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
-from interlock_gateway.authentication import Authenticator, Caller, TokenScopes
+from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
+from interlock_gateway.claims import ClaimRules
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
@@ -46,6 +47,7 @@ from interlock_gateway.sessions import OpenSession, Sessions
 from interlock_gateway.sse_endpoint import SseEndpoint
 from interlock_gateway.subscriptions import Subscriptions
 from interlock_gateway.tasks import Tasks
+from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.as_modern import ModernCall
@@ -55,6 +57,7 @@ from interlock_gateway.upstreams.dispatch import Upstreams
 from interlock_gateway.upstreams.eras import Eras
 from interlock_gateway.upstreams.http import HttpTransport
 from interlock_gateway.upstreams.sessions import MemorySessions
+from interlock_gateway.usage import Uses
 from interlock_gateway.ws_endpoint import WsDependencies, WsEndpoint
 
 ISSUER, AUDIENCE = "test-issuer", "test-audience"
@@ -208,6 +211,8 @@ class EdgeWorld:
     keys: FakeMirror[SigningKey] = field(default_factory=FakeMirror[SigningKey])
     principals: FakeMirror[Principal] = field(default_factory=FakeMirror[Principal])
     revocations: FakeMirror[Revocation] = field(default_factory=FakeMirror[Revocation])
+    rules: ClaimRules = field(default_factory=lambda: ClaimRules(ISSUER, AUDIENCE))
+    gate: ScopeGate = field(default_factory=lambda: ScopeGate(Uses()))
     bindings: FakeMirror[Binding] = field(default_factory=FakeMirror[Binding])
     audit: FakeAudit = field(default_factory=FakeAudit)
     plugins: FakePlugins = field(default_factory=FakePlugins)
@@ -251,7 +256,7 @@ class EdgeWorld:
     @property
     def authenticator(self) -> Authenticator:
         return Authenticator(
-            self.keys, self.principals, self.revocations, issuer=ISSUER, audience=AUDIENCE, clock=SYSTEM_CLOCK
+            self.keys, self.principals, self.revocations, rules=self.rules, clock=SYSTEM_CLOCK, gate=self.gate
         )
 
     @property
@@ -315,7 +320,7 @@ def a_caller(name: str = ADA, **changes: Any) -> Caller:
     """A caller with every permission and no team."""
     said: dict[str, Any] = {
         "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
-        "scopes": TokenScopes(),
+        "scopes": Scopes(),
     }  # fmt: skip
     return Caller(principal=name, token_id="t-1", expires_at=2**40, **said | changes)  # noqa: S106 - an id
 

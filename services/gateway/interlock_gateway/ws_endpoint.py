@@ -15,6 +15,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
+from interlock_gateway.client_address import client_address
 from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
@@ -69,7 +70,7 @@ class WsEndpoint:
         headers = dict(scope["headers"])
         try:
             check_origin(headers, self._origins)
-            caller = self._authenticator.caller(headers.get(b"authorization"))
+            caller = self._authenticator.caller(headers.get(b"authorization"), client_address(scope), server_id)
             offer_for(self._dependencies.catalog, caller, server_id)
         except InterlockError as error:
             await self._deny(scope, send, headers, error)
@@ -87,7 +88,7 @@ class WsEndpoint:
             self._open.discard(connection)
 
     async def _serve(self, connection: WsConnection, caller: Caller, receive: Receive) -> None:
-        left = caller.expires_at - self._dependencies.clock.time()
+        left = min(caller.expires_at - self._dependencies.clock.time(), 2**31)
         try:
             with self._live.on_behalf_of(caller.token_id):
                 async with asyncio.timeout(left):

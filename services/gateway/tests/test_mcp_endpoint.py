@@ -35,7 +35,7 @@ async def test_a_bad_credential_is_called_invalid_and_not_repeated(world: EdgeWo
     assert answer.headers["www-authenticate"] == f'Bearer {METADATA}, error="invalid_token"'
     assert token.encode() not in answer.body
     (refusal,) = world.audit.of(Refusal)
-    assert (refusal.reason, refusal.status, refusal.principal) == ("token_rejected", 401, "")
+    assert (refusal.reason, refusal.status, refusal.principal) == ("token_audience", 401, "")
 
 
 async def test_the_resource_of_a_virtual_server_is_its_own(world: EdgeWorld) -> None:

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from interlock_common.errors import NotFound
+from interlock_common.messages.auth import Scopes
 from interlock_common.messages.catalog import VirtualServer
 from interlock_common.sealing import Sealer
-from interlock_gateway.authentication import Caller, TokenScopes
+from interlock_gateway.authentication import Caller
 from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.listing import Listing
 from interlock_gateway.routing import Catalog, offer_for, visible
@@ -111,7 +112,7 @@ def test_visibility(who: Caller, visibility: Any, team: str | None, *, seen: boo
 
 def test_a_token_of_one_server_reaches_no_other() -> None:
     offers = catalog(NOTES, VirtualServer("s1", "s", ROOT), VirtualServer("s2", "s", ROOT))
-    scoped = caller(scopes=TokenScopes(server_id="s1"))
+    scoped = caller(scopes=Scopes(server_id="s1"))
     assert offer_for(offers, scoped, "s1").server is not None
     for elsewhere in (None, "s2", "s3"):
         with pytest.raises(ScopeMissing):

@@ -5,15 +5,39 @@ import msgspec
 from interlock_common.messages.common import Actor
 
 
-class Scopes(msgspec.Struct, frozen=True, omit_defaults=True):
+class TimeRestrictions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """When a token counts: days (``mon`` to ``sun``, none for all), from ``start_time`` to ``end_time`` (``HH:MM``).
+
+    By the clocks of ``timezone`` (IANA). A window that ends before it starts ends on the day after.
+    """
+
+    days: tuple[str, ...] = ()
+    start_time: str = "00:00"
+    end_time: str = "24:00"
+    timezone: str = "UTC"
+
+
+class UsageLimits(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How many requests a token is good for: in an hour and a day of UTC, and in all; None is no limit."""
+
+    requests_per_hour: int | None = None
+    requests_per_day: int | None = None
+    requests_total: int | None = None
+
+
+class Scopes(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a token is limited to; nothing set means whatever its principal may do.
 
     ``permissions`` are exact strings such as ``tools.execute``, or ``*``; ``server_id`` limits the token to
-    one virtual server.
+    one virtual server; ``ip_restrictions`` are the networks (CIDR) it counts from. A limit that is not known here is
+    refused, not passed over: the token would open more than it says.
     """
 
     server_id: str | None = None
     permissions: tuple[str, ...] = ()
+    ip_restrictions: tuple[str, ...] = ()
+    time_restrictions: TimeRestrictions | None = None
+    usage_limits: UsageLimits | None = None
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -131,6 +155,13 @@ class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
     token_id: str
     revoked_at: int
     reason: str = ""
+
+
+class NarrowedScopes(msgspec.Struct, frozen=True):
+    """Bucket ``token-scopes``, key = the token's id: its scopes since they were narrowed, instead of its claim's."""
+
+    token_id: str
+    scopes: Scopes
 
 
 def principal_key(name: str) -> str:

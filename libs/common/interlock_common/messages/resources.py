@@ -65,6 +65,9 @@ REVOCATIONS = Bucket(
 )
 SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
 PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
+TOKEN_SCOPES = Bucket(
+    "token-scopes", "auth", "scopes that were narrowed after their tokens were minted", expires=True
+)
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
 GRANTS = Bucket("grants", "catalog", "what authorization servers granted users for upstreams, sealed")
 CONSENTS = Bucket(
@@ -86,6 +89,6 @@ TUNNELS = Bucket(
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
 BUCKETS: tuple[Bucket, ...] = (
-    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, CATALOG, GRANTS, BINDINGS, TRUST, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS,
-    TUNNELS, CONSENTS,
+    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, TOKEN_SCOPES, CATALOG, GRANTS, BINDINGS, TRUST, SESSIONS,
+    UPSTREAM_SESSIONS, CONNECTORS, TUNNELS, CONSENTS,
 )  # fmt: skip
