@@ -117,6 +117,7 @@ class Batches:
         if session.record.protocol_version != REVISION:
             raise RpcError(INVALID_REQUEST, f"batches are of revision {REVISION}, and of no other", status=400)
         envelopes = parse_batch(body)
+        self.front.count(request, caller, len(envelopes) - 1)
         for envelope in envelopes:
             if envelope.method is None:
                 await self.traffic.answered(session, envelope)

@@ -1,6 +1,6 @@
 """How the edge says no: errors in the words of JSON-RPC, challenges, and origins that may not call."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from interlock_common.errors import InterlockError, NotFound, PermissionDenied, TooLarge, Unauthenticated
 from interlock_gateway.errors import ScopeMissing
@@ -16,7 +16,7 @@ def as_rpc(error: InterlockError) -> RpcError:
     return RpcError(code, error.detail, status=error.status, data={"code": error.code, **error.fields})
 
 
-def check_origin(headers: Headers, origins: frozenset[str]) -> None:
+def check_origin(headers: Headers, origins: Container[str]) -> None:
     """A browser's page may call only from an origin we know (MCP transports, security)."""
     origin = headers.get(b"origin")
     if origin is not None and (value := origin.decode("latin-1")) not in origins:

@@ -17,6 +17,8 @@ from interlock_common.errors import InterlockError, TooManyRequests
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
 from interlock_gateway.changes import LIST_CHANGES, UPDATED, Interest
+from interlock_gateway.guard.client_address import limited_address
+from interlock_gateway.guard.rate_limits import RateLimited
 from interlock_gateway.handshake import initialize_result, read_initialize
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, Envelope, RpcError
 from interlock_gateway.live import Ended
@@ -60,6 +62,7 @@ class WsConnection:
         self._caller = caller
         self._server_id = server_id
         self._peer = peer
+        self._address = limited_address(peer.rpartition(":")[0])
         self._send = send
         self._sending = asyncio.Lock()
         self._session: OpenSession | None = None
@@ -118,10 +121,13 @@ class WsConnection:
         except RpcError as error:
             await self.send(jsonrpc.failure(None, error.error))
             return
+        over = self._count()
         if envelope.method is None:
             self._answered(envelope, message)
         elif isinstance(envelope.id, msgspec.UnsetType):
             self._notified(envelope)
+        elif over is not None:
+            await self._refuse(envelope.id, as_rpc(over), None, noted=over.noted)
         elif (key := msgspec.json.encode(envelope.id)) in self._running:
             await self._refuse(envelope.id, RpcError(INVALID_REQUEST, "a request with this id is running"), None)
         elif len(self._running) >= _MAX_RUNNING:  # not made to wait: its answers and cancellations come behind it
@@ -131,6 +137,16 @@ class WsConnection:
             task = group.create_task(self._serve(envelope, envelope.id, interest))
             self._running[key] = task
             task.add_done_callback(lambda _task: self._running.pop(key, None))
+
+    def _count(self) -> RateLimited | None:
+        """Count a message as an HTTP request is; only requests can be refused, but all count."""
+        limits = self._dependencies.limits
+        try:
+            limits.count_address(self._address)
+            limits.count_caller(self._caller.principal, self._caller.token_id)
+        except RateLimited as error:
+            return error
+        return None
 
     def _parse(self, message: bytes) -> Envelope:
         limit = self._dependencies.max_message
@@ -219,11 +235,14 @@ class WsConnection:
             if self._session is not None:
                 await self.send(jsonrpc.notification(method, params))
 
-    async def _refuse(self, request_id: jsonrpc.Id, error: RpcError, incoming: Incoming | None) -> None:
-        self._dependencies.recorder.refusal(
-            error.error.message, status=error.status, method=incoming.method if incoming else "",
-            target=incoming.target if incoming else "", caller=self._caller, peer=self._peer,
-        )  # fmt: skip
+    async def _refuse(
+        self, request_id: jsonrpc.Id, error: RpcError, incoming: Incoming | None, *, noted: bool = True
+    ) -> None:
+        if noted:
+            self._dependencies.recorder.refusal(
+                error.error.message, status=error.status, method=incoming.method if incoming else "",
+                target=incoming.target if incoming else "", caller=self._caller, peer=self._peer,
+            )  # fmt: skip
         await self.send(jsonrpc.failure(request_id, error.error))
 
 

@@ -1,0 +1,1 @@
+"""What stands before every endpoint of the edge: addresses, rate limits, origins and headers."""
