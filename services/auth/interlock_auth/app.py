@@ -10,7 +10,9 @@ from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
 from interlock_auth.heartbeat import Heartbeats
 from interlock_auth.housekeeping import Housekeeping
+from interlock_auth.identities import Identities
 from interlock_auth.keys import Keyring, KeyRules
+from interlock_auth.password_rules import PasswordRules
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
 from interlock_auth.receipts import Receipts
@@ -18,6 +20,7 @@ from interlock_auth.revocation import Revocations
 from interlock_auth.selectors import Selectors
 from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
 from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
+from interlock_auth.users import UserRules
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
@@ -59,6 +62,7 @@ class Auth:
         )
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
+        Identities.of(engine, outlet, passwords, self._principals, user_rules(settings), clock).bind(service.bus)
         bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
@@ -124,6 +128,17 @@ def login_rules(settings: Settings) -> LoginRules:
         lockout=settings.account_lockout_duration_minutes * 60,
         session_lifetime=min(settings.session_token_lifetime, settings.max_token_lifetime),
     )
+
+
+def user_rules(settings: Settings) -> UserRules:
+    passwords = PasswordRules(
+        settings.password_min_length,
+        uppercase=settings.password_require_uppercase,
+        lowercase=settings.password_require_lowercase,
+        numbers=settings.password_require_numbers,
+        special=settings.password_require_special,
+    )
+    return UserRules(passwords, registration=settings.public_registration_enabled)
 
 
 def brought_key(settings: Settings) -> SigningPair | None:

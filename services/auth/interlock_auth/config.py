@@ -18,6 +18,11 @@ class Settings(ServiceSettings):
     platform_admin_email: str = Field(default="admin@example.com", min_length=3, max_length=254)
     platform_admin_password: str | None = Field(default=None, repr=False)
     password_min_length: int = Field(default=8, ge=8)
+    password_require_uppercase: bool = False
+    password_require_lowercase: bool = False
+    password_require_numbers: bool = False
+    password_require_special: bool = False
+    public_registration_enabled: bool = False
     max_failed_login_attempts: int = Field(default=10, ge=1)
     account_lockout_duration_minutes: int = Field(default=30, ge=1)
 
