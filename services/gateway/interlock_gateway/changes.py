@@ -117,7 +117,7 @@ class Changes:
         if method == UPDATED:
             self.notified(upstream_id, message)
         elif method in LIST_CHANGES:  # what there is now, the catalog finds out for everybody
-            self._say(upstream_id, message)
+            self._say(upstream_id, jsonrpc.notification(method, b"{}"))
         return method == UPDATED or method in LIST_CHANGES
 
     def notified(self, upstream_id: str, message: bytes) -> None:
