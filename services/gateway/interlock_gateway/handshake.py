@@ -14,6 +14,7 @@ from interlock_gateway.routing import may_see_upstream
 _encode = msgspec.json.encode
 SERVER = {"name": "interlock", "title": "Interlock", "version": "0.1.0"}
 _TTL_MS = 60_000
+_MAX_SAID_BYTES = 16 * 1024
 _TASKS: dict[str, Any] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
 """Of 2025-11-25, and without lists: a client has the ids of its own."""
 
@@ -36,11 +37,15 @@ _capabilities = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_initialize(params: msgspec.Raw) -> Initialize:
-    """Raises RpcError -32602 for what is no initialize."""
+    """Raises RpcError -32602 for what is no initialize, or says more than every edge could remember."""
     try:
-        return _initialize.decode(params)
+        asked = _initialize.decode(params)
     except msgspec.DecodeError as error:
         raise jsonrpc.RpcError(jsonrpc.INVALID_PARAMS, f"initialize: {error}", status=400) from None
+    if max(len(bytes(asked.capabilities)), len(bytes(asked.client_info))) > _MAX_SAID_BYTES:
+        message = f"initialize: capabilities and clientInfo have at most {_MAX_SAID_BYTES} bytes each"
+        raise jsonrpc.RpcError(jsonrpc.INVALID_PARAMS, message, status=400)
+    return asked
 
 
 def initialize_result(version: str, offer: Offer, caller: Caller) -> bytes:

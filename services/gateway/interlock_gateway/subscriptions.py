@@ -23,6 +23,7 @@ from interlock_gateway.upstreams.sessions import SHARED
 
 _encode = msgspec.json.encode
 MAX_URIS = 1_000
+_MAX_URI = 2_048
 _MAX_STREAMS = 1_000
 _MAX_PER_PRINCIPAL = 100
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -104,6 +105,8 @@ class Subscriptions:
             raise ScopeMissing(f"subscribing needs the permission {_NEEDS}", scope=_NEEDS)
         uri = jsonrpc.string(request.params.get("uri"), "params.uri")
         offer_for(self._catalog, request.caller, request.server_id)
+        if len(uri) > _MAX_URI:  # every edge remembers it
+            raise RpcError(INVALID_PARAMS, f"what is subscribed to has at most {_MAX_URI} characters", status=400)
         if self._changes.subscribable(_interest(request, frozenset(), Pending()), uri) is None:
             raise READ_RESOURCE.unknown(uri, False)
         if uri not in record.subscriptions and len(record.subscriptions) >= MAX_URIS:
