@@ -30,6 +30,9 @@ from interlock_gateway.config import Settings
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.edge_consents import consents_at
 from interlock_gateway.exchange_server import ExchangeServer
+from interlock_gateway.guard.front import Guard
+from interlock_gateway.guard.gossip import Gossip
+from interlock_gateway.guard.rate_limits import COUNTED, RateLimited, RateLimits
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.http_front import HttpFront
@@ -42,6 +45,7 @@ from interlock_gateway.methods import Methods
 from interlock_gateway.notices import Notices
 from interlock_gateway.recording import Recorder
 from interlock_gateway.request_state import RequestStates
+from interlock_gateway.requests import Scope
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
@@ -124,6 +128,7 @@ class Edge:
         )
         self._serving: asyncio.Task[None] | None = None
         self._live = LiveWork()
+        self._limits = RateLimits(settings.rates, service.clock)
         self._catalog = Catalog()
         self._sealer = Sealer(_secret(settings.auth_encryption_secret))
         self._subscribed = BusSubscriptions(service.bus)
@@ -142,6 +147,7 @@ class Edge:
             service.bus, mirrors.grants, self._catalog.upstreams.get, self._transports, self._sealer, service.clock,
             base=settings.own_url,
         )  # fmt: skip
+        self._gossip = Gossip(self._limits, service.bus, self._subscribed, service.clock)
         self._answering = ExchangeServer(service.bus, self._subscribed)
         self._tunnels = Tunnels(service.bus, self._subscribed, self._answering, clock=service.clock)
         self._resuming = Resuming(
@@ -161,7 +167,7 @@ class Edge:
             rpc=RpcEndpoint(self._front, mcp.methods),
             ws=self._ws,
         )
-        self._server = make_server(Router(endpoints, rest, self._sockets()))
+        self._server = make_server(self._guarded(Router(endpoints, rest, self._sockets())))
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)
@@ -188,6 +194,7 @@ class Edge:
     async def _serve(self, listener: socket.socket) -> None:
         await self._transports.start()
         await self._answering.start()
+        await self._gossip.start()
         await self._tunnels.start()
         await self._resuming.start()
         await self._notices.start(self._changes.notified)
@@ -207,6 +214,7 @@ class Edge:
             await asyncio.wait([self._serving], timeout=GRACE_SECONDS + 1)
         await self._traffic.stop()
         await self._resuming.stop()
+        await self._gossip.stop()
         await self._answering.stop()
         await self._listeners.stop()
         await self._notices.stop()
@@ -250,7 +258,7 @@ class Edge:
         self._subscriptions = Subscriptions(self._catalog, self._changes, sessions, service.clock)
         self._front = HttpFront(
             self._catalog, self._authenticator, self._live, recorder, settings.origins, settings.max_body_bytes,
-            settings.public_url.rstrip("/"),
+            settings.public_url.rstrip("/"), self._limits,
         )  # fmt: skip
         return McpEndpoint(
             front=self._front,
@@ -265,7 +273,7 @@ class Edge:
     def _ws_endpoint(self, mcp: McpEndpoint) -> WsEndpoint:
         parts = WsDependencies(
             self._catalog, mcp.methods, mcp.sessions, self._changes, self._front.recorder, self._service.clock,
-            self._settings.max_body_bytes, self._settings.client_answer_timeout,
+            self._settings.max_body_bytes, self._settings.client_answer_timeout, self._limits,
         )  # fmt: skip
         return WsEndpoint(
             parts, self._authenticator, self._live, origins=self._front.origins, public_url=self._front.public_url
@@ -284,6 +292,18 @@ class Edge:
             clock=service.clock,
             answer_timeout=self._settings.client_answer_timeout,
         )
+
+    def _guarded(self, app: Router) -> Guard:
+        settings = self._settings
+        return Guard(app, self._limits, settings.proxies, settings.cors, settings.security_headers, self._too_many)
+
+    def _too_many(self, error: RateLimited, scope: Scope) -> None:
+        client = scope["client"]
+        if error.noted:
+            self._front.recorder.refusal(
+                error.code, status=error.status, method=scope.get("method", "websocket"), target=scope["path"],
+                caller=None, peer=f"{client[0]}:{client[1]}" if client else "",
+            )  # fmt: skip
 
     def _sockets(self) -> dict[str, TunnelEndpoint]:
         return {TUNNEL_PATH: TunnelEndpoint(self._tunnels, self._dialling, self._live, self._service.clock)}
@@ -309,6 +329,7 @@ class Edge:
         header = request.headers.get("authorization")
         credential = header.encode("latin-1") if header is not None else None
         caller = self._authenticator.caller(credential, client_address(request.scope))
+        self._limits.count_caller(caller.principal, caller.token_id, request.scope.get(COUNTED))
         check_server_scope(caller.scopes.server_id, request.scope["path"])
         return caller.actor()
 

@@ -2,10 +2,11 @@
 
 from pydantic import Field, SecretStr
 
-from interlock_common.settings import ServiceSettings
+from interlock_gateway.guard.origins import Origins
+from interlock_gateway.guard.settings import GuardSettings
 
 
-class Settings(ServiceSettings):
+class Settings(GuardSettings):
     """What an operator may set; names as environment variables in upper case."""
 
     host: str = "0.0.0.0"
@@ -19,7 +20,6 @@ class Settings(ServiceSettings):
     require_token_expiration: bool = True
     require_jti: bool = True
     validate_token_environment: bool = False
-    allowed_origins: str = ""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     call_timeout: float = Field(default=60.0, gt=0)
@@ -44,12 +44,12 @@ class Settings(ServiceSettings):
         return self.public_url.rstrip("/") or f"http://localhost:{self.port}"
 
     @property
-    def origins(self) -> frozenset[str]:
+    def origins(self) -> Origins:
         """Browser origins whose pages may call: those allowed, the public one, and this machine's own.
 
         Never simply what the Host header says: a name that an attacker lets resolve to this machine says that too.
         """
-        allowed = {origin.strip() for origin in self.allowed_origins.split(",") if origin.strip()}
         local = {f"http://{host}:{self.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
         public = "/".join(self.public_url.split("/", 3)[:3])
-        return frozenset({*allowed, *local, *({public} if public else ())})
+        listed = self.listed_origins
+        return Origins(frozenset({*listed.named, *local, *({public} if public else ())}), listed.loopback)

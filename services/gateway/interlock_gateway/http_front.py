@@ -1,7 +1,7 @@
 """What every MCP request over HTTP goes through: who calls, from which page, and how it is refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 
 import structlog
@@ -11,6 +11,7 @@ from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.client_address import client_address
 from interlock_gateway.errors import TokenRevoked
+from interlock_gateway.guard.rate_limits import COUNTED, RateLimited, RateLimits
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, RpcError
 from interlock_gateway.leaving import Gone
 from interlock_gateway.live import Ended, LiveWork
@@ -32,9 +33,10 @@ class HttpFront:
     authenticator: Authenticator
     live: LiveWork
     recorder: Recorder
-    origins: frozenset[str]
+    origins: Container[str]
     max_body: int
     public_url: str
+    limits: RateLimits
 
     async def serve(self, request: McpRequest, work: Work) -> None:
         """Authenticate, do the ``work``, and refuse in the words of JSON-RPC whatever goes wrong."""
@@ -63,16 +65,24 @@ class HttpFront:
         caller = request.caller = self.authenticator.caller(
             request.headers.get(b"authorization"), client_address(request.scope), request.server_id
         )
+        self.count(request, caller)
         # From the very moment of the check on: a revocation must find whatever it let in.
         with self.live.on_behalf_of(caller.token_id):
             await work(request, caller)
+
+    def count(self, request: McpRequest, caller: Caller, requests: int = 1) -> None:
+        """Count what is asked on behalf of ``caller``; raises RateLimited when it is too much."""
+        counted = request.scope.get(COUNTED)
+        for _ in range(requests):
+            self.limits.count_caller(caller.principal, caller.token_id, counted)
 
     async def refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
         """Record the refusal, and say it where something can still be said."""
         reply = request.reply
         if reply.finished:  # another part of the work has said it
             return
-        if not reply.record_id:  # with an intent, its outcome says how it ended
+        silent = isinstance(cause, RateLimited) and not cause.noted
+        if not reply.record_id and not silent:  # with an intent, its outcome says how it ended
             self.recorder.refusal(
                 cause.code if cause else error.error.message,
                 status=error.status,

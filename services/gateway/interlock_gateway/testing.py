@@ -27,6 +27,7 @@ from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.consenting import Consenting
+from interlock_gateway.guard.rate_limits import RateLimits, unlimited
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.http_front import HttpFront
@@ -223,6 +224,7 @@ class EdgeWorld:
     said: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     """Notifications that the edge passed on to the catalog and the other edges."""
     live: LiveWork = field(default_factory=LiveWork)
+    limits: RateLimits = field(default_factory=lambda: unlimited(SYSTEM_CLOCK))
     bus: Bus = field(default_factory=lambda: cast("Bus", NoBus()))
     sessions: Sessions = field(default_factory=lambda: cast("Sessions", NoSessions()))
     ways: Ways = field(
@@ -272,6 +274,7 @@ class EdgeWorld:
             "origins": frozenset({"https://console.example"}),
             "max_body": 64 * 1024,
             "public_url": "https://gateway.example",
+            "limits": self.limits,
         }
         return HttpFront(**parts | changes)
 
@@ -293,8 +296,9 @@ class EdgeWorld:
 
     def ws(self) -> WsEndpoint:
         parts = WsDependencies(
-            self.catalog, self.methods(), self.sessions, self.changes, self.recorder, SYSTEM_CLOCK, 64 * 1024, 5.0
-        )
+            self.catalog, self.methods(), self.sessions, self.changes, self.recorder, SYSTEM_CLOCK, 64 * 1024, 5.0,
+            self.limits,
+        )  # fmt: skip
         front = self.front()
         return WsEndpoint(parts, self.authenticator, self.live, origins=front.origins, public_url=front.public_url)
 

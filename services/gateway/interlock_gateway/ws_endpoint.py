@@ -5,7 +5,7 @@ comes over it. A stateless request says in its ``_meta`` what it is, as it does 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from interlock_common.errors import InterlockError
 from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.changes import Changes
 from interlock_gateway.client_address import client_address
+from interlock_gateway.guard.rate_limits import COUNTED, RateLimits
 from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
@@ -45,6 +46,7 @@ class WsDependencies:
     clock: Clock
     max_message: int
     answer_timeout: float
+    limits: RateLimits
 
 
 class WsEndpoint:
@@ -52,7 +54,7 @@ class WsEndpoint:
 
     def __init__(
         self, dependencies: WsDependencies, authenticator: Authenticator, live: LiveWork, *,
-        origins: frozenset[str], public_url: str,
+        origins: Container[str], public_url: str,
     ) -> None:  # fmt: skip
         self._dependencies = dependencies
         self._authenticator = authenticator
@@ -72,6 +74,7 @@ class WsEndpoint:
             check_origin(headers, self._origins)
             caller = self._authenticator.caller(headers.get(b"authorization"), client_address(scope), server_id)
             offer_for(self._dependencies.catalog, caller, server_id)
+            self._dependencies.limits.count_caller(caller.principal, caller.token_id, scope.get(COUNTED))
         except InterlockError as error:
             await self._deny(scope, send, headers, error)
             return
