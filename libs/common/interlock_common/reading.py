@@ -78,6 +78,11 @@ class BucketReader[T, H: Held[Any]](ABC):
         """The sequence up to which the bucket counts here; ``revision`` may be ahead while it is read anew."""
         return 0 if self._sync is None else self._sync.sequence
 
+    @property
+    def reading(self) -> bool:
+        """Whether the bucket is being read, for the first time or anew."""
+        return self._task is not None and not self._task.done()
+
     def problem(self) -> str | None:
         """Why the mirror cannot be relied upon, for health checks.
 

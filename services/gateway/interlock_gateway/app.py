@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from pydantic import SecretStr
@@ -11,14 +12,17 @@ from starlette.requests import Request
 
 from interlock_common import kv
 from interlock_common.messages import resources, subjects
-from interlock_common.messages.auth import NarrowedScopes, Principal, Revocation, SigningKey
+from interlock_common.messages.auth import NarrowedScopes, Principal, SigningKey, revocation_key
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer
 from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.grants import Grant
 from interlock_common.messages.plugins import Binding
+from interlock_common.messages.revocation import FOR_EVER
 from interlock_common.messages.token_usage import ReportUses, UsesCounted
 from interlock_common.mirror import Mirror
+from interlock_common.reading import BucketReader
+from interlock_common.revocation_set import RevocationMirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
@@ -27,6 +31,7 @@ from interlock_gateway.changes import Changes
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.client_address import client_address
 from interlock_gateway.config import Settings
+from interlock_gateway.confirming import Confirming
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.edge_consents import consents_at
 from interlock_gateway.exchange_server import ExchangeServer
@@ -36,6 +41,7 @@ from interlock_gateway.guard.rate_limits import COUNTED, RateLimited, RateLimits
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.http_front import HttpFront
+from interlock_gateway.lease import Lease
 from interlock_gateway.limits import Concurrency
 from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
@@ -53,6 +59,7 @@ from interlock_gateway.resuming import Resuming
 from interlock_gateway.reverse import Tunnels
 from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
 from interlock_gateway.reverse_endpoint import TunnelEndpoint
+from interlock_gateway.revocations import Revocations
 from interlock_gateway.routing import Catalog
 from interlock_gateway.rpc_endpoint import RpcEndpoint
 from interlock_gateway.server import GRACE_SECONDS, Endpoints, Router, listen, make_server
@@ -81,7 +88,7 @@ class Mirrors:
 
     keys: Mirror[SigningKey]
     principals: Mirror[Principal]
-    revocations: Mirror[Revocation]
+    revocations: RevocationMirror
     catalog: Mirror[CatalogItem]
     bindings: Mirror[Binding]
     sessions: Mirror[Session]
@@ -94,7 +101,7 @@ class Mirrors:
         return cls(
             keys=Mirror(bus, resources.SIGNING_KEYS, SigningKey),
             principals=Mirror(bus, resources.PRINCIPALS, Principal),
-            revocations=Mirror(bus, resources.REVOCATIONS, Revocation),
+            revocations=RevocationMirror(bus),
             catalog=Mirror(bus, resources.CATALOG, Upstream | VirtualServer),
             bindings=Mirror(bus, resources.BINDINGS, Binding),
             sessions=Mirror(bus, resources.SESSIONS, Session),
@@ -102,8 +109,8 @@ class Mirrors:
             token_scopes=Mirror(bus, resources.TOKEN_SCOPES, NarrowedScopes),
         )
 
-    def all(self) -> tuple[Mirror[object], ...]:
-        return (  # pyright: ignore[reportReturnType] - read only
+    def all(self) -> tuple[BucketReader[Any, Any], ...]:
+        return (
             self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions, self.grants,
             self.token_scopes,
         )  # fmt: skip
@@ -117,21 +124,27 @@ class Edge:
         self._settings = settings
         self._mirrors = mirrors = Mirrors.of(service)
         self._uses = Uses()
+        self._lease = Lease(
+            service.clock, settings.revocation_lease, lambda: mirrors.revocations.applied,
+            lambda: mirrors.revocations.items.digest, self._reread, settings.going_on,
+        )  # fmt: skip
         self._authenticator = Authenticator(
             mirrors.keys,
             mirrors.principals,
-            mirrors.revocations,
+            Revocations(lambda: mirrors.revocations.items),
             rules=claim_rules(settings),
             clock=service.clock,
             gate=ScopeGate(self._uses, mirrors.token_scopes),
             resources=lambda server_id: self._catalog.audiences(server_id, settings.own_url),
+            require_fresh=self._lease.require_unless_sorted_later,
         )
         self._serving: asyncio.Task[None] | None = None
-        self._live = LiveWork()
+        self._live = LiveWork(self._authenticator.counts)
         self._limits = RateLimits(settings.rates, service.clock)
         self._catalog = Catalog()
         self._sealer = Sealer(_secret(settings.auth_encryption_secret))
         self._subscribed = BusSubscriptions(service.bus)
+        self._confirming = Confirming(service.bus, self._subscribed, mirrors.revocations, self._lease)
         self._transports = Transports(
             service.bus,
             self._subscribed,
@@ -171,6 +184,7 @@ class Edge:
         for mirror in mirrors.all():
             service.health.ready_when(f"mirror {mirror.bucket.name}", mirror.problem)
         service.health.ready_when("audit", service.audit.problem)
+        service.health.ready_when("revocations", self._lease.problem)
         service.health.ready_when("listener", lambda: None if self._server.started else "it does not listen yet")
 
     async def run(self) -> None:
@@ -192,6 +206,7 @@ class Edge:
             await mirror.wait_complete(timeout=None)
 
     async def _serve(self, listener: socket.socket) -> None:
+        await self._confirming.start()
         await self._transports.start()
         await self._answering.start()
         await self._gossip.start()
@@ -218,6 +233,7 @@ class Edge:
         await self._answering.stop()
         await self._listeners.stop()
         await self._notices.stop()
+        await self._confirming.stop()
         await self._subscribed.close()
         await self._transports.stop()
 
@@ -228,10 +244,35 @@ class Edge:
         mirrors = self._mirrors
         mirrors.catalog.on_change(self._changes.take)
         mirrors.revocations.on_change(self._revoked)
+        mirrors.revocations.on_replaced(self._end_revoked)
+        mirrors.principals.on_change(self._principal_changed)
+        mirrors.keys.on_change(self._key_changed)
 
-    def _revoked(self, _key: str, revocation: Revocation | None) -> None:
-        if revocation is not None:
-            self._live.end(revocation.token_id)
+    def _revoked(self, key: str, before: int | None) -> None:
+        if before == FOR_EVER:
+            self._live.end(key.removeprefix(revocation_key("")))
+            self._resuming.holding.end_revoked()
+        elif before is not None:
+            self._end_revoked()
+
+    def _principal_changed(self, _key: str, principal: Principal | None) -> None:
+        if principal is None or not principal.active:
+            self._end_revoked()
+
+    def _key_changed(self, _kid: str, key: SigningKey | None) -> None:
+        if key is None:
+            self._end_revoked()
+
+    def _end_revoked(self) -> None:
+        """End whatever runs or waits for somebody who would not be let in any more."""
+        if ended := self._live.end_revoked():
+            _log.info("work of revoked credentials ended", count=ended)
+        self._resuming.holding.end_revoked()
+
+    def _reread(self) -> None:
+        """Read what is revoked anew, unless that is under way already."""
+        if not self._mirrors.revocations.reading:
+            self._service.background(self._mirrors.revocations.restart(), "revocations are read anew")
 
     def _mcp_endpoint(self) -> McpEndpoint:
         settings, service = self._settings, self._service
@@ -239,7 +280,8 @@ class Edge:
             service.audit,
             service.clock,
             _secret(settings.audit_digest_key),
-            lambda: self._mirrors.revocations.revision,
+            lambda: self._mirrors.revocations.applied,
+            lambda: self._lease.stale,
         )
         sessions = Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime)
         self._traffic = SessionTraffic(self._surroundings(sessions))
@@ -264,7 +306,8 @@ class Edge:
             front=self._front,
             catalog=self._catalog,
             methods=Methods(
-                tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods()
+                tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods(),
+                require_fresh=self._lease.require,
             ),
             sessions=sessions,
             traffic=self._traffic,
@@ -310,6 +353,7 @@ class Edge:
 
     def _dialling(self, authorization: bytes | None, address: str | None) -> Caller:
         caller = self._authenticator.caller(authorization, address)
+        self._lease.require(TUNNEL_PATH)
         check_server_scope(caller.scopes.server_id, TUNNEL_PATH)
         return caller
 
@@ -330,6 +374,7 @@ class Edge:
         credential = header.encode("latin-1") if header is not None else None
         caller = self._authenticator.caller(credential, client_address(request.scope))
         self._limits.count_caller(caller.principal, caller.token_id, request.scope.get(COUNTED))
+        self._lease.require(request.scope["path"])
         check_server_scope(caller.scopes.server_id, request.scope["path"])
         return caller.actor()
 

@@ -10,7 +10,7 @@ import jwt
 import msgspec
 
 from interlock_common.clock import Clock
-from interlock_common.messages.auth import Principal, Revocation, Scopes, SigningKey, principal_key, revocation_key
+from interlock_common.messages.auth import Principal, Scopes, SigningKey, principal_key
 from interlock_common.messages.common import Actor
 from interlock_gateway.claims import ClaimRules, check_type, read_claims, wrong_audience
 from interlock_gateway.errors import (
@@ -21,6 +21,7 @@ from interlock_gateway.errors import (
     TokenRevoked,
     TokenSignature,
 )
+from interlock_gateway.revocations import Revocations, Traces, traces_of
 from interlock_gateway.token_scopes import Limits, ScopeGate, limits_of
 from interlock_gateway.usage import Uses
 
@@ -39,9 +40,8 @@ class VerifiedToken:
     principal_key: str
     key: SigningKey
     id: str
-    revocation_key: str
+    traces: Traces
     expires_at: int
-    issued_at: float
     teams: tuple[str, ...] | None
     limits: Limits
     audiences: frozenset[str] | None
@@ -51,7 +51,8 @@ class VerifiedToken:
 class Caller:
     """A principal that may act now, and how far this credential of theirs reaches.
 
-    ``unrestricted`` callers see every object; others see public objects, those of ``teams`` and their own.
+    ``unrestricted`` callers see every object; others see public objects, those of ``teams`` and their own. ``traces``
+    are by what its token can be revoked.
     """
 
     principal: str
@@ -62,6 +63,12 @@ class Caller:
     teams: frozenset[str]
     permissions: frozenset[str]
     scopes: Scopes
+    traces: Traces | None = None
+
+    @property
+    def revoked_with(self) -> tuple[str, ...]:
+        """The ids of the tokens with any of which this one is revoked."""
+        return (self.token_id,) if self.traces is None else self.traces.ids
 
     def may(self, permission: str) -> bool:
         """Whether both the principal and the token have ``permission``."""
@@ -90,19 +97,21 @@ class Lookup[T](Protocol):
 class Authenticator:
     """Turns an ``Authorization`` header into a caller, out of memory.
 
-    ``resources`` answers by which identifiers (RFC 8707) a virtual server is an audience of its own.
+    ``resources`` answers by which identifiers (RFC 8707) a virtual server is an audience of its own; ``require_fresh``
+    refuses while it is not known whether a token is revoked.
     """
 
     def __init__(
         self,
         keys: Lookup[SigningKey],
         principals: Lookup[Principal],
-        revocations: Lookup[Revocation],
+        revocations: Revocations,
         *,
         rules: ClaimRules,
         clock: Clock,
         gate: ScopeGate | None = None,
         resources: Callable[[str], frozenset[str]] = lambda _server_id: frozenset(),
+        require_fresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._keys = keys
         self._principals = principals
@@ -111,6 +120,7 @@ class Authenticator:
         self._clock = clock
         self._gate = gate or ScopeGate(Uses())
         self._resources = resources
+        self._require_fresh = require_fresh
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._public_keys: dict[str, tuple[SigningKey, jwt.PyJWK]] = {}
 
@@ -129,19 +139,30 @@ class Authenticator:
         now = self._clock.time()
         if token.expires_at <= now:
             raise TokenExpired("the token has expired")
-        if self._revocations.get(token.revocation_key) is not None:
-            raise TokenRevoked("the token has been revoked")
         principal = self._principals.get(token.principal_key)
+        if self._revocations.covers(token.traces, () if principal is None else principal.teams):
+            raise TokenRevoked("the token has been revoked")
         if principal is None or not principal.active:
             raise TokenRejected("the principal of the token is not active")
         if token.audiences is not None and not (server_id and token.audiences & self._resources(server_id)):
             raise wrong_audience()
+        self._require_fresh()
         limits = self._gate.limits(token.id, token.limits)
         ends = self._gate.admit(token.id, limits, address, now)
         if counted:
             self._gate.uses.count(token.id)
         expires_at = token.expires_at if ends is None else min(token.expires_at, int(ends))
         return _caller(token, principal, limits.scopes, expires_at)
+
+    def counts(self, caller: Caller) -> bool:
+        """Whether a caller that was let in would be let in now: its principal, its key and its token still count."""
+        principal = self._principals.get(principal_key(caller.principal))
+        if principal is None or not principal.active:
+            return False
+        traces = caller.traces
+        if traces is None:
+            return True
+        return self._keys.get(traces.kid) is not None and not self._revocations.covers(traces, principal.teams)
 
     def _token(self, raw: bytes) -> VerifiedToken:
         digest = hashlib.sha256(raw).digest()
@@ -170,9 +191,11 @@ class Authenticator:
             principal_key=principal_key(claims.sub),
             key=published,
             id=token_id,
-            revocation_key=revocation_key(token_id),
+            traces=traces_of(
+                token_id, claims.parents, principal=claims.sub, teams=claims.teams or (), session=claims.sid,
+                certificate=claims.certificate, issued_at=claims.iat, kid=published.kid,
+            ),
             expires_at=claims.exp,
-            issued_at=claims.iat,
             teams=claims.teams,
             limits=limits_of(claims.scopes),
             audiences=None if here else claims.audiences,
@@ -205,4 +228,5 @@ def _caller(token: VerifiedToken, principal: Principal, scopes: Scopes, expires_
         teams=teams,
         permissions=frozenset(principal.permissions),
         scopes=scopes,
+        traces=token.traces,
     )

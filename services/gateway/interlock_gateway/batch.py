@@ -151,7 +151,7 @@ class Batches:
             await self._served(request, caller, part, envelope)
 
         async def watched() -> None:
-            await self.front.guarded(request, lambda: live.watched(caller.token_id, work))
+            await self.front.guarded(request, lambda: live.watched(caller, work))
 
         await self.front.guarded(request, lambda: self.traffic.run(part, watched))
 

@@ -66,6 +66,20 @@ class Claims(msgspec.Struct, frozen=True):
     env: str | None = None
     teams: tuple[str, ...] | None = None
     scopes: Scopes = Scopes()
+    sid: str | None = None
+    parent: str | tuple[str, ...] = ()
+    cnf: dict[str, Any] = {}
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the tokens it was exchanged from, the nearest first; revoked with any of them."""
+        return (self.parent,) if isinstance(self.parent, str) else self.parent
+
+    @property
+    def certificate(self) -> str | None:
+        """The certificate it is bound to (RFC 8705, section 3.1)."""
+        thumbprint = self.cnf.get("x5t#S256")
+        return thumbprint if isinstance(thumbprint, str) else None
 
     @property
     def audiences(self) -> frozenset[str]:

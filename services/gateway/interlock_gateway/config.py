@@ -35,8 +35,15 @@ class Settings(GuardSettings):
     auth_encryption_secret: SecretStr | None = None
     allow_private_upstreams: bool = False
     allow_upstream_networks: str = ""
+    revocation_lease: float = Field(default=5.0, ge=2.0)
+    best_effort_methods: str = ""
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)
     audit_digest_key: SecretStr | None = None
+
+    @property
+    def going_on(self) -> frozenset[str]:
+        """The methods that are served while revocations are stale."""
+        return frozenset(name.strip() for name in self.best_effort_methods.split(",") if name.strip())
 
     @property
     def own_url(self) -> str:

@@ -101,6 +101,13 @@ class Holding[C: Holdable]:
             _give_back(self._of_principals, call.request.principal)
             _give_back(self._at_upstreams, call.request.upstream.id)
 
+    def end_revoked(self) -> None:
+        """End every call that waits for whoever no longer counts."""
+        for held in list(self._held.values()):
+            if held.expiry is not None and not held.call.request.counts():
+                held.expiry.cancel()
+                self._end(held.call)
+
     async def stop(self) -> None:
         """End every call that waits; the process ends."""
         held = list(self._held.values())
@@ -129,6 +136,9 @@ class Holding[C: Holdable]:
     async def _expire(self, call: C) -> None:
         await self._clock.sleep(self._lifetime)
         _log.info("nobody came back to a call that waited", upstream=call.request.upstream.name)
+        self._end(call)
+
+    def _end(self, call: C) -> None:
         self.forget(call)
         ending = asyncio.create_task(call.close(), name=f"end of held call {call.hold}")
         self._ending.add(ending)

@@ -67,7 +67,7 @@ class HttpFront:
         )
         self.count(request, caller)
         # From the very moment of the check on: a revocation must find whatever it let in.
-        with self.live.on_behalf_of(caller.token_id):
+        with self.live.on_behalf_of(caller):
             await work(request, caller)
 
     def count(self, request: McpRequest, caller: Caller, requests: int = 1) -> None:

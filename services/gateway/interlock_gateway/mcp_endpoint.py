@@ -108,7 +108,7 @@ class McpEndpoint:
 
         # In a task of its own, as it goes on when the connection is gone; a revocation must find it then too.
         live = self.front.live
-        await self.traffic.run(client, lambda: self.front.guarded(request, lambda: live.watched(caller.token_id, work)))
+        await self.traffic.run(client, lambda: self.front.guarded(request, lambda: live.watched(caller, work)))
 
     async def _initialize(self, request: McpRequest, caller: Caller, envelope: Envelope) -> None:
         offer = offer_for(self.catalog, caller, request.server_id)

@@ -49,21 +49,25 @@ type Method = Callable[[Incoming, Client], Awaitable[None]]
 class Methods:
     """Serves requests that have been authenticated, parsed, and found to fit their era.
 
-    ``more`` are methods that other modules bring, by name.
+    ``more`` are methods that other modules bring, by name; ``require_fresh`` refuses a method that must not be served
+    while it is not known whether its caller is revoked.
     """
 
     def __init__(
-        self, tool_calls: ToolCalls, listing: Listing, sessions: Sessions, more: Mapping[str, Method] | None = None
-    ) -> None:
+        self, tool_calls: ToolCalls, listing: Listing, sessions: Sessions, more: Mapping[str, Method] | None = None,
+        *, require_fresh: Callable[[str], None] = lambda _method: None,
+    ) -> None:  # fmt: skip
         self._tool_calls = tool_calls
         self._listing = listing
         self._sessions = sessions
         self._more = more or {}
+        self._require_fresh = require_fresh
         self.operations: Mapping[str, Operation] = {**OPERATIONS, **tool_calls.tasks.operations()}
 
     async def serve(self, request: Incoming, client: Client) -> None:
         """Answer through ``client``; raises RpcError or InterlockError for what the caller is to be told."""
         method = request.method
+        self._require_fresh(method)
         if method in self.operations:
             await self._call(request, client)
         elif method in LISTS:

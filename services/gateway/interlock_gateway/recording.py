@@ -50,11 +50,15 @@ class CallRecord:
 class Recorder:
     """Writes the records of one edge; arguments appear only as a digest under the deployment's key."""
 
-    def __init__(self, log: AuditLog, clock: Clock, digest_key: bytes, revocation_revision: Callable[[], int]) -> None:
+    def __init__(
+        self, log: AuditLog, clock: Clock, digest_key: bytes, revocation_revision: Callable[[], int],
+        revocations_stale: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._log = log
         self._clock = clock
         self._digest_key = digest_key
         self._revocation_revision = revocation_revision
+        self._revocations_stale = revocations_stale
 
     async def intent(
         self, caller: Caller, route: Route, original: str, payload: bytes, *,
@@ -77,6 +81,7 @@ class Recorder:
             arguments="hmac-sha256:" + hmac.digest(self._digest_key, payload, "sha256").hex(),
             peer=peer,
             revocation_seq=self._revocation_revision(),
+            revocations_stale=self._revocations_stale(),
             definition=route.definition.digest,
         )
         with telemetry.span(_PUBLISH_SPAN, SpanKind.PRODUCER):

@@ -104,7 +104,7 @@ class TunnelEndpoint:
 
     async def _hold(self, pipe: SocketPipe, wish: Wish, caller: Caller, peer: str) -> None:
         try:
-            with self._live.on_behalf_of(caller.token_id):
+            with self._live.on_behalf_of(caller):
                 left = caller.expires_at - self._clock.time()
                 async with asyncio.timeout(min(left, 2**31)):
                     await self._tunnels.hold(pipe, wish, caller.actor(), peer, partial(_greet, pipe))

@@ -137,7 +137,7 @@ class SseEndpoint:
         try:
             live = self.front.live
             await self.traffic.run(
-                reply, lambda: self.front.guarded(request, lambda: live.watched(caller.token_id, work))
+                reply, lambda: self.front.guarded(request, lambda: live.watched(caller, work))
             )
         finally:
             otel_context.detach(token)

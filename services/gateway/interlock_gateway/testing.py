@@ -17,10 +17,12 @@ from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unavailable
-from interlock_common.messages.auth import Principal, Revocation, Scopes, SigningKey, principal_key, revocation_key
+from interlock_common.messages.auth import Principal, Scopes, SigningKey, principal_key, revocation_key
 from interlock_common.messages.catalog import Definition, Upstream, VirtualServer, server_key, upstream_key
 from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
+from interlock_common.messages.revocation import FOR_EVER
 from interlock_common.mirror import Mirror
+from interlock_common.revocation_set import RevocationSet
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller
@@ -40,6 +42,7 @@ from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
 from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
+from interlock_gateway.revocations import Revocations
 from interlock_gateway.routing import Catalog
 from interlock_gateway.rpc_endpoint import RpcEndpoint
 from interlock_gateway.server import Endpoints
@@ -204,6 +207,14 @@ class Answer:
             self.complete = not message["more_body"]
 
 
+class FakeRevocations(Revocations):
+    """What is revoked, for a test to fill."""
+
+    def __init__(self) -> None:
+        self.items = RevocationSet()
+        super().__init__(lambda: self.items)
+
+
 @dataclass
 class EdgeWorld:
     """Everything around one MCP endpoint; ada is a member of red, root an administrator."""
@@ -211,7 +222,7 @@ class EdgeWorld:
     signer: Signer = field(default_factory=Signer)
     keys: FakeMirror[SigningKey] = field(default_factory=FakeMirror[SigningKey])
     principals: FakeMirror[Principal] = field(default_factory=FakeMirror[Principal])
-    revocations: FakeMirror[Revocation] = field(default_factory=FakeMirror[Revocation])
+    revocations: FakeRevocations = field(default_factory=FakeRevocations)
     rules: ClaimRules = field(default_factory=lambda: ClaimRules(ISSUER, AUDIENCE))
     gate: ScopeGate = field(default_factory=lambda: ScopeGate(Uses()))
     bindings: FakeMirror[Binding] = field(default_factory=FakeMirror[Binding])
@@ -316,7 +327,7 @@ class EdgeWorld:
 
     def revoke(self, token_id: str = "t-1") -> None:  # noqa: S107 - an id
         """As the edge does when a revocation arrives."""
-        self.revocations.items[revocation_key(token_id)] = Revocation(token_id, 0)
+        self.revocations.items[revocation_key(token_id)] = FOR_EVER
         self.live.end(token_id)
 
 
@@ -326,7 +337,7 @@ def a_caller(name: str = ADA, **changes: Any) -> Caller:
         "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
         "scopes": Scopes(),
     }  # fmt: skip
-    return Caller(principal=name, token_id="t-1", expires_at=2**40, **said | changes)  # noqa: S106 - an id
+    return Caller(**{"principal": name, "token_id": "t-1", "expires_at": 2**40} | said | changes)  # noqa: S106 - an id
 
 
 def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:

@@ -6,6 +6,7 @@ resource, getting a prompt and completing an argument are calls too: ``operation
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -104,7 +105,7 @@ class ToolCalls:
             outcome: Outcome = "cancelled"
             reason = "the client left"
             try:
-                with self.live.on_behalf_of(call.caller.token_id):
+                with self.live.on_behalf_of(call.caller):
                     request = await self._request(call, route, original, payload, record)
                     try:
                         result = await self._call_upstream(call, route, request, record, client)
@@ -178,6 +179,7 @@ class ToolCalls:
             session_key=f"{SHARED}{call.session[0]}" if call.session else "",
             capabilities=call.capabilities,
             param_headers=route.param_headers.build(payload),
+            counts=partial(self.live.counts, call.caller),
         )
 
     async def _call_upstream(

@@ -93,7 +93,7 @@ class WsEndpoint:
     async def _serve(self, connection: WsConnection, caller: Caller, receive: Receive) -> None:
         left = min(caller.expires_at - self._dependencies.clock.time(), 2**31)
         try:
-            with self._live.on_behalf_of(caller.token_id):
+            with self._live.on_behalf_of(caller):
                 async with asyncio.timeout(left):
                     await _until_gone(connection.serve(_texts(receive)))
         except (Ended, TimeoutError):  # revoked, or expired

@@ -9,7 +9,9 @@ import pytest
 
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unauthenticated
-from interlock_common.messages.auth import Principal, Revocation, principal_key, revocation_key
+from interlock_common.messages.auth import Principal, principal_key, revocation_key
+from interlock_common.messages.revocation import FOR_EVER
+from interlock_common.revocation_set import RevocationSet
 from interlock_common.testing.clock import ManualClock
 from interlock_gateway import authentication
 from interlock_gateway.authentication import Authenticator
@@ -161,12 +163,12 @@ def test_a_remembered_token_stops_with_its_key(world: EdgeWorld) -> None:
 def test_a_remembered_token_stops_when_it_is_revoked_or_its_principal_ends(world: EdgeWorld) -> None:
     authenticator, token = world.authenticator, bearer(world.signer.token())
     authenticator.caller(token)
-    world.revocations.items[revocation_key("t-2")] = Revocation("t-2", 0)
+    world.revocations.items[revocation_key("t-2")] = FOR_EVER
     authenticator.caller(token)
-    world.revocations.items[revocation_key("t-1")] = Revocation("t-1", 0)
+    world.revocations.items[revocation_key("t-1")] = FOR_EVER
     with pytest.raises(TokenRevoked):
         authenticator.caller(token)
-    world.revocations.items.clear()
+    world.revocations.items = RevocationSet()
     world.principals.items[principal_key(ADA)] = Principal(ADA, active=False)
     with pytest.raises(TokenRejected, match="not active"):
         authenticator.caller(token)

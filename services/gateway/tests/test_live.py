@@ -3,10 +3,11 @@ import asyncio
 import pytest
 
 from interlock_gateway.live import Ended, LiveWork
+from interlock_gateway.testing import a_caller
 
 
 async def work(live: LiveWork, token_id: str, started: asyncio.Event) -> None:
-    with live.on_behalf_of(token_id):
+    with live.on_behalf_of(a_caller(token_id=token_id)):
         started.set()
         await asyncio.Event().wait()
 
@@ -57,9 +58,9 @@ async def test_a_part_of_watched_work_is_watched_once() -> None:
     seen: list[str] = []
 
     async def nested() -> None:
-        with live.on_behalf_of("t-1"):
+        with live.on_behalf_of(a_caller()):
             try:
-                with live.on_behalf_of("t-1"):
+                with live.on_behalf_of(a_caller()):
                     await asyncio.Event().wait()
             except Ended:
                 seen.append("inner")
@@ -79,8 +80,8 @@ async def test_work_goes_on_being_watched_after_a_part_of_it_is_done() -> None:
     live = LiveWork()
 
     async def two_parts() -> None:
-        with live.on_behalf_of("t-1"):
-            with live.on_behalf_of("t-1"):
+        with live.on_behalf_of(a_caller()):
+            with live.on_behalf_of(a_caller()):
                 pass
             await asyncio.Event().wait()
 
@@ -94,6 +95,6 @@ async def test_work_goes_on_being_watched_after_a_part_of_it_is_done() -> None:
 async def test_nothing_is_kept_of_work_that_is_done() -> None:
     live = LiveWork()
     for n in range(100):
-        with live.on_behalf_of(f"t-{n}"):
+        with live.on_behalf_of(a_caller(token_id=f"t-{n}")):
             pass
     assert all(live.end(f"t-{n}") == 0 for n in range(100))

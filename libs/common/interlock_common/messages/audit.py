@@ -17,7 +17,8 @@ class CallIntent(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kin
 
     ``tool`` is what the call is for, as the upstream knows it: a tool or prompt by its name, a resource by its URI.
     ``arguments`` is a keyed digest (``hmac-sha256:<hex>``) of the raw arguments, never the arguments.
-    ``at`` is in milliseconds since the epoch.
+    ``at`` is in milliseconds since the epoch. ``revocation_seq`` is how far revocations had come at the edge, and
+    ``revocations_stale`` that nobody had confirmed for a while that none is missing.
     """
 
     id: str
@@ -35,6 +36,7 @@ class CallIntent(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kin
     peer: str = ""
     revocation_seq: int = 0
     definition: str = ""
+    revocations_stale: bool = False
 
 
 class CallOutcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="call.outcome"):

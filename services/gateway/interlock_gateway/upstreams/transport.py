@@ -1,11 +1,15 @@
 """What every way to an upstream offers, whether it leads over HTTP, the bus or a REST endpoint."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from interlock_common.messages.catalog import Upstream
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,7 @@ class UpstreamRequest:
     ``name`` is what ``Mcp-Name`` repeats, empty for methods that name nothing. ``principal`` is for whom: credentials
     belong to principals. ``session_key`` says whose upstream session it is (handshake era), ``capabilities`` what the
     client at the far end can do, for the handshake that opens that session. ``param_headers`` are ``Mcp-Param-*``.
+    ``counts`` says whether the credential of whoever asks still does: what waits for long ends when it does not.
     """
 
     upstream: Upstream
@@ -25,6 +30,7 @@ class UpstreamRequest:
     session_key: str
     capabilities: bytes = b"{}"
     param_headers: tuple[tuple[str, str], ...] = ()
+    counts: Callable[[], bool] = _always
 
 
 class Exchange(Protocol):
