@@ -16,6 +16,7 @@ from interlock_common.messages.catalog import Upstream
 from interlock_gateway.errors import UpstreamUnreachable
 from interlock_gateway.upstreams.addresses import AddressPolicy, GuardedResolver
 from interlock_gateway.upstreams.breaker import Breaker
+from interlock_gateway.upstreams.room import Room
 from interlock_gateway.upstreams.tls import TlsContexts
 
 _log = structlog.get_logger()
@@ -23,6 +24,7 @@ _MAX_WAYS = 2_000
 _MAX_IN_BACKGROUND = 1_000
 _WAITING_PER_SLOT = 4
 _WRITTEN_AT_ONCE = 64 * 1024
+_LARGEST_AT_A_TIME = 3
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, text/event-stream",
@@ -184,6 +186,7 @@ class Ways:
         self, bounds: Bounds, policy: AddressPolicy, *, clock: Clock = SYSTEM_CLOCK, tls: TlsContexts | None = None
     ) -> None:
         self.bounds = bounds
+        self.room = Room(_LARGEST_AT_A_TIME * bounds.max_answer)
         self._policy = policy
         self._clock = clock
         self._tls = tls or TlsContexts(clock)

@@ -35,6 +35,11 @@ class EventParser:
         self._id = last_id
 
     @property
+    def held(self) -> int:
+        """How many bytes of an event have come that is not complete."""
+        return self._size + len(self._partial)
+
+    @property
     def inside(self) -> bool:
         """Whether an event, or a line, has begun that is not complete."""
         return bool(self._partial or self._data)

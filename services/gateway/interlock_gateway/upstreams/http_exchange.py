@@ -16,6 +16,7 @@ from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.events import EventParser
 from interlock_gateway.upstreams.http_sessions import HttpSessions
 from interlock_gateway.upstreams.incoming import OK, Deadlines, Incoming, messages_of, refusal
+from interlock_gateway.upstreams.room import Share
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 401, 403, 404, 500
@@ -49,6 +50,7 @@ class HttpExchange:
         self._unanswered = False
         self._incoming: Incoming | None = None
         self._parser: EventParser | None = None
+        self._share = Share(ways.room, request.upstream.id, self._way.name)
         self._ready: deque[bytes] = deque()
 
     async def __aenter__(self) -> Self:
@@ -118,7 +120,7 @@ class HttpExchange:
             raise
         if response.status < _SERVER_ERROR:
             self._way.breaker.answering()
-        self._incoming = Incoming(self._way, response, self._deadlines)
+        self._incoming = Incoming(self._way, response, self._deadlines, self._share)
         return response
 
     async def _make_headers(self, request: UpstreamRequest) -> dict[str, str]:
@@ -184,6 +186,7 @@ class HttpExchange:
         if not chunk:
             await self._resume(parser)
             return
+        self._share.hold(parser.held + len(chunk))
         events = parser.feed(chunk)
         if events or parser.inside or parser.last_id != before:
             self._deadlines.alive()
@@ -223,7 +226,7 @@ class HttpExchange:
                 raise
             except UpstreamUnreachable:
                 continue
-            self._incoming = incoming = Incoming(self._way, response, self._deadlines)
+            self._incoming = incoming = Incoming(self._way, response, self._deadlines, self._share)
             if response.status == OK and incoming.streams:
                 self._parser = EventParser(self._way.name, self._way.max_answer, parser.last_id)
                 self._parser.retry = parser.retry
@@ -239,6 +242,7 @@ class HttpExchange:
         self._ready.append(message)
 
     def _end(self) -> None:
+        self._share.hold(0)
         incoming = self._incoming
         if self._unanswered:
             if incoming is not None:

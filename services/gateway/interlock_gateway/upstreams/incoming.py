@@ -9,6 +9,7 @@ import msgspec
 from interlock_gateway.errors import UpstreamMisbehaved
 from interlock_gateway.upstreams.connections import Way
 from interlock_gateway.upstreams.events import EventParser
+from interlock_gateway.upstreams.room import Share
 
 OK = 200
 _ERROR_BYTES = 1024 * 1024
@@ -64,11 +65,14 @@ class Deadlines:
 class Incoming:
     """An HTTP answer whose status and headers are here; raises UpstreamUnreachable and UpstreamMisbehaved."""
 
-    def __init__(self, way: Way, response: aiohttp.ClientResponse, deadlines: Deadlines) -> None:
+    def __init__(
+        self, way: Way, response: aiohttp.ClientResponse, deadlines: Deadlines, share: Share | None = None
+    ) -> None:
         self.response = response
         self.streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
         self._way = way
         self._deadlines = deadlines
+        self._share = share
         self._read: bytes | None = None
 
     @property
@@ -111,6 +115,8 @@ class Incoming:
             whole += chunk
             if len(whole) > limit:
                 raise self._too_large(limit)
+            if self._share is not None:
+                self._share.hold(len(whole))
         if len(whole) > limit:
             raise self._too_large(limit)
         return bytes(whole)

@@ -1,0 +1,60 @@
+"""The memory that large answers may take together: an answer has its own limit, this is for their sum."""
+
+from collections import Counter
+
+from interlock_gateway.errors import UpstreamUnreachable
+
+_FREE = 256 * 1024
+
+
+class NoRoom(UpstreamUnreachable):
+    """Large answers are under way that take what there is for them; a smaller one, or a later one, goes through."""
+
+    code = "upstream_busy"
+
+
+class Room:
+    """How many bytes of large answers an edge holds at a time: ``most``, and half of it for one upstream.
+
+    The first bytes of each answer count for nothing: whatever an upstream sends, others go on giving answers of a
+    common size.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        return self._taken.total()
+
+    def take(self, upstream_id: str, size: int) -> bool:
+        """Whether ``size`` more bytes can be held for an upstream; they count from now on."""
+        if self.taken + size > self.most or self._taken[upstream_id] + size > self.most // 2:
+            return False
+        self._taken[upstream_id] += size
+        return True
+
+    def give_back(self, upstream_id: str, size: int) -> None:
+        self._taken[upstream_id] -= size
+        if not self._taken[upstream_id]:
+            del self._taken[upstream_id]
+
+
+class Share:
+    """What one exchange holds."""
+
+    def __init__(self, room: Room, upstream_id: str, name: str) -> None:
+        self._room = room
+        self._upstream_id = upstream_id
+        self._name = name
+        self._taken = 0
+
+    def hold(self, size: int) -> None:
+        """The exchange holds ``size`` bytes now; raises NoRoom."""
+        more = max(0, size - _FREE) - self._taken
+        if more < 0:
+            self._room.give_back(self._upstream_id, -more)
+        elif more and not self._room.take(self._upstream_id, more):
+            raise NoRoom(f"upstream {self._name} answers at length, and long answers under way take all the room")
+        self._taken += more
