@@ -3,3 +3,7 @@
 
 class Unusable(Exception):
     """The suite, an upstream or the gateway could not be brought up; the message says which and why."""
+
+
+class NotInstalled(Unusable):
+    """The registry did not give the suite, which says nothing about the gateway."""

