@@ -14,7 +14,7 @@ _LAST_CHARACTERS = 600
 
 
 def install(locks: Path, build: Path) -> None:
-    """What the lock in the folder ``locks`` names, in ``build``; raises NotInstalled when the registry does not give it."""
+    """What the lock in ``locks`` names, in the folder ``build``; raises NotInstalled when the registry is away."""
     files = {name: (locks / name).read_bytes() for name in ("package.json", "package-lock.json")}
     stamp = build / "installed"
     if stamp.exists() and stamp.read_bytes() == files["package-lock.json"]:
