@@ -5,11 +5,13 @@ import re
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.identities import Kind
 
+MYSELF = "me"
+"""Whoever asks, in the paths of the API, and so nobody's name."""
 MAX_EMAIL_LENGTH = 254
 MAX_TEXT_LENGTH = 1000
 _MAX_NAME_LENGTH = 100
 _MAX_FULL_NAME_LENGTH = 200
-_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+_EMAIL = re.compile(r"[^\s@/]+@[^\s@/]+")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{1,62}")
 
@@ -31,7 +33,7 @@ def user_name(kind: Kind, given: str) -> str:
     """The name of a user of that kind; the two kinds have no name in common."""
     if kind == "person":
         return email(given)
-    if _SERVICE.fullmatch(given) is None:
+    if _SERVICE.fullmatch(given) is None or given == MYSELF:
         raise InvalidInput("a service account has 2 to 63 of a-z, 0-9, dot, dash and underscore", field="name")
     return given
 

@@ -13,7 +13,7 @@ from interlock_common.messages.common import Actor
 type Kind = Literal["person", "service"]
 
 
-class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+class Assignment(msgspec.Struct, frozen=True):
     """A role that someone has: for the whole platform, or for one team.
 
     ``inherited`` roles come with a membership and go with it.

@@ -7,11 +7,15 @@ from fastapi import Response
 
 
 class AccessToken(msgspec.Struct, frozen=True):
-    """The answer to a login (RFC 6749, section 5.1); ``expires_in`` in seconds."""
+    """The answer to a login (RFC 6749, section 5.1); ``expires_in`` in seconds.
+
+    With ``must_change_password`` the token opens nothing but ``POST /users/me/password``.
+    """
 
     access_token: str
     expires_in: int
     token_type: str = "bearer"  # noqa: S105 - the name of a kind
+    must_change_password: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -14,17 +14,21 @@ from interlock_gateway.rest import (
     overview,
     problems,
     reverse,
+    roles,
     servers,
+    teams,
     things,
     tokens,
     upstreams,
+    users,
     wellknown,
 )
 from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
 
 _ROUTERS = (
-    upstreams, openapi, servers, things, configuration, reverse, grants, consents, tokens, overview, audit, wellknown,
+    upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
+    tokens, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""

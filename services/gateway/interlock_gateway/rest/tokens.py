@@ -15,6 +15,7 @@ from interlock_common.messages.auth import (
     TokenList,
 )
 from interlock_common.messages.common import Page
+from interlock_common.messages.identities import LoggedIn
 from interlock_gateway.rest.answers import AccessToken, answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
@@ -25,9 +26,9 @@ router = APIRouter(tags=["tokens"])
 
 @router.post("/auth/login", responses=says(AccessToken), summary="Log in", openapi_extra={"security": list[object]()})
 async def login(body: LoginBody, deps: Deps) -> Response:
-    issued = await deps.bus.request(subjects.AUTH_LOGIN, Login(body.email, body.password), IssuedToken)
+    issued = await deps.bus.request(subjects.AUTH_LOGIN, Login(body.email, body.password), LoggedIn)
     remaining = max(0, int(issued.expires_at - deps.clock.time()))
-    return answer(AccessToken(access_token=issued.token, expires_in=remaining))
+    return answer(AccessToken(issued.token, remaining, must_change_password=issued.must_change_password))
 
 
 @router.post("/tokens", status_code=201, responses=says(IssuedToken, 201), summary="Mint a token; shown once")
