@@ -1,5 +1,7 @@
 """What auth answers and publishes: sessions, tokens, keys, principals, revocations."""
 
+from typing import Literal
+
 import msgspec
 
 from interlock_common.messages.common import Actor
@@ -59,6 +61,7 @@ class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
     lifetime: int
     scopes: Scopes = Scopes()
     teams: tuple[str, ...] | None = None
+    description: str = ""
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
@@ -78,6 +81,36 @@ class TokenSummary(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int
     revoked: bool
+    description: str = ""
+    scopes: Scopes = Scopes()
+    teams: tuple[str, ...] | None = None
+    last_used_at: int = 0
+    used: int = 0
+
+
+class ListTokens(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``svc.auth.token.list``: one's own tokens, all for an administrator, those of a team for its owners.
+
+    The cursor is the id of the last token of the page before; ``name`` is a part of the name.
+    """
+
+    actor: Actor
+    cursor: str | None = None
+    limit: int = 100
+    principal: str | None = None
+    team: str | None = None
+    name: str | None = None
+    status: Literal["active", "expired", "revoked"] | None = None
+
+
+class UpdateToken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``svc.auth.token.update``: None leaves a thing as it is; scopes can only become narrower."""
+
+    actor: Actor
+    id: str
+    name: str | None = None
+    description: str | None = None
+    scopes: Scopes | None = None
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -104,13 +137,6 @@ class RevokeToken(msgspec.Struct, frozen=True, omit_defaults=True):
     actor: Actor
     id: str
     reason: str = ""
-
-
-class Revoked(msgspec.Struct, frozen=True):
-    """The revocation is durable and published; ``revision`` is its sequence in the bucket."""
-
-    id: str
-    revision: int
 
 
 class RotateKey(msgspec.Struct, frozen=True):

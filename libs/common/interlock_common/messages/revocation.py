@@ -39,7 +39,7 @@ class Revoke(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Receipt(msgspec.Struct, frozen=True):
     """Which edges have applied it: ``applied`` of ``of``, the slowest after ``max_ms``; ``late`` are named.
 
     ``revision`` is the sequence in the bucket. No edge that has applied it accepts what it covers.

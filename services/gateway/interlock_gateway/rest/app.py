@@ -14,6 +14,7 @@ from interlock_gateway.rest import (
     overview,
     problems,
     reverse,
+    revocations,
     roles,
     servers,
     teams,
@@ -28,7 +29,7 @@ from interlock_gateway.rest.dependencies import RestDependencies
 
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
-    tokens, overview, audit, wellknown,
+    tokens, revocations, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""

@@ -9,13 +9,13 @@ from interlock_common.messages.auth import (
     CreateToken,
     IssuedToken,
     Login,
-    Revoked,
     RevokeToken,
     Scopes,
     TokenList,
 )
 from interlock_common.messages.common import Page
 from interlock_common.messages.identities import LoggedIn
+from interlock_common.messages.revocation import Receipt
 from interlock_gateway.rest.answers import AccessToken, answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
@@ -49,7 +49,7 @@ async def list_all(
     return answer(await deps.bus.request(subjects.AUTH_TOKEN_LIST, Page(actor, cursor, limit), TokenList))
 
 
-@router.delete("/tokens/{token_id}", responses=says(Revoked), summary="Revoke a token, at once and everywhere")
+@router.delete("/tokens/{token_id}", responses=says(Receipt), summary="Revoke a token, at once and everywhere")
 async def revoke(token_id: str, actor: CurrentActor, deps: Deps, body: RevocationBody | None = None) -> Response:
     request = RevokeToken(actor, token_id, body.reason if body is not None else "")
-    return answer(await deps.bus.request(subjects.AUTH_TOKEN_REVOKE, request, Revoked))
+    return answer(await deps.bus.request(subjects.AUTH_TOKEN_REVOKE, request, Receipt))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from interlock_common.errors import NotFound
-from interlock_common.messages import audit, auth, catalog, certs, common, plugins, subjects
+from interlock_common.messages import audit, auth, catalog, certs, common, plugins, revocation, subjects
 from interlock_gateway.rest.testing import ACTOR, FakeWorld
 
 SCHEMA = b'{ "type":"object", "$defs":{"a":{"x":1.10}} }'
@@ -55,8 +55,11 @@ ROUTES: list[tuple[str, str, Any, str, msgspec.Struct, msgspec.Struct, int]] = [
      auth.CreateToken(ACTOR, "ci", 2 * 86400, auth.Scopes(None, ("tools.read",)), ()), 201),
     ("GET", "/tokens?limit=5&cursor=c", None, subjects.AUTH_TOKEN_LIST, auth.TokenList(()),
      common.Page(ACTOR, "c", 5), 200),
-    ("DELETE", "/tokens/t1", None, subjects.AUTH_TOKEN_REVOKE, auth.Revoked("t1", 7),
+    ("DELETE", "/tokens/t1", None, subjects.AUTH_TOKEN_REVOKE, revocation.Receipt("t1", 7, 2, 2, 3.5),
      auth.RevokeToken(ACTOR, "t1"), 200),
+    ("POST", "/revocations", {"kind": "user", "id": "ada", "reason": "left"}, subjects.AUTH_REVOCATION_CREATE,
+     revocation.Receipt("ada", 8, 1, 1, 2.0, (), "user", 9),
+     revocation.Revoke(ACTOR, revocation.Selector("user", "ada"), None, "left"), 200),
     ("GET", "/plugins", None, subjects.PLUGINS_PLUGIN_LIST, plugins.PluginList(()), PAGE, 200),
     ("GET", "/certificates", None, subjects.CERTS_LEAF_LIST, certs.LeafList(()), PAGE, 200),
     ("GET", "/audit/records?limit=3&after=9&principal=p&kind=action&trace_id=t", None,
@@ -108,9 +111,11 @@ async def test_a_login_answers_a_bearer_token(client: httpx2.AsyncClient, world:
 
 
 async def test_a_reason_of_a_revocation_is_passed_on(client: httpx2.AsyncClient, world: FakeWorld) -> None:
-    world.bus.replies[subjects.AUTH_TOKEN_REVOKE] = auth.Revoked("t1", 7)
+    world.bus.replies[subjects.AUTH_TOKEN_REVOKE] = revocation.Receipt("t1", 7, 2, 2, 3.5)
     answer = await client.request("DELETE", "/tokens/t1", json={"reason": "lost"})
-    assert answer.json() == {"id": "t1", "revision": 7}
+    assert answer.json() == {
+        "id": "t1", "revision": 7, "applied": 2, "of": 2, "max_ms": 3.5, "late": [], "kind": "token", "before": 0,
+    }  # fmt: skip
     assert world.bus.asked == [(subjects.AUTH_TOKEN_REVOKE, auth.RevokeToken(ACTOR, "t1", "lost"))]
 
 
