@@ -30,6 +30,7 @@ from interlock_gateway.ws_connection import WsConnection, WsGone
 _log = structlog.get_logger()
 _SUBPROTOCOL = "mcp"
 _MAX_CONNECTIONS = 1_000
+_MAX_PER_PRINCIPAL = 100
 _POLICY, _GOING_AWAY, _TRY_LATER = 1008, 1001, 1013
 """Close codes (RFC 6455, section 7.4.1, and the IANA registry)."""
 
@@ -61,7 +62,7 @@ class WsEndpoint:
         self._live = live
         self._origins = origins
         self._public_url = public_url
-        self._open: set[WsConnection] = set()
+        self._open: dict[WsConnection, str] = {}
 
     async def close(self) -> None:
         """Tell every client to come back, to another edge."""
@@ -76,19 +77,20 @@ class WsEndpoint:
             offer_for(self._dependencies.catalog, caller, server_id)
             self._dependencies.limits.count_caller(caller.principal, caller.token_id, scope.get(COUNTED))
         except InterlockError as error:
-            await self._deny(scope, send, headers, error)
+            await self._deny(scope, send, headers, error, server_id)
             return
-        if len(self._open) >= _MAX_CONNECTIONS:
+        of_principal = sum(each == caller.principal for each in self._open.values())
+        if len(self._open) >= _MAX_CONNECTIONS or of_principal >= _MAX_PER_PRINCIPAL:
             await send({"type": "websocket.close", "code": _TRY_LATER})
             return
         offered: list[str] = scope.get("subprotocols") or []
         await send({"type": "websocket.accept", "subprotocol": _SUBPROTOCOL if _SUBPROTOCOL in offered else None})
         connection = WsConnection(self._dependencies, caller, server_id, _peer(scope), send)
-        self._open.add(connection)
+        self._open[connection] = caller.principal
         try:
             await self._serve(connection, caller, receive)
         finally:
-            self._open.discard(connection)
+            del self._open[connection]
 
     async def _serve(self, connection: WsConnection, caller: Caller, receive: Receive) -> None:
         left = min(caller.expires_at - self._dependencies.clock.time(), 2**31)
@@ -99,7 +101,9 @@ class WsEndpoint:
         except (Ended, TimeoutError):  # revoked, or expired
             await connection.close(_POLICY)
 
-    async def _deny(self, scope: Scope, send: Send, headers: dict[bytes, bytes], error: InterlockError) -> None:
+    async def _deny(
+        self, scope: Scope, send: Send, headers: dict[bytes, bytes], error: InterlockError, server_id: str | None
+    ) -> None:
         """Refuse before the upgrade: as an HTTP answer where the server can, by closing otherwise."""
         self._dependencies.recorder.refusal(
             error.code, status=error.status, method="websocket", target=scope["path"], caller=None, peer=_peer(scope)
@@ -107,7 +111,8 @@ class WsEndpoint:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": _POLICY})
             return
-        extra = challenge(error, headers, scope["path"], self._public_url)
+        oauth = self._dependencies.catalog.advertises_oauth(server_id)
+        extra = challenge(error, headers, scope["path"], self._public_url, oauth=oauth)
         await send({"type": "websocket.http.response.start", "status": error.status, "headers": list(extra)})
         await send({"type": "websocket.http.response.body", "body": b""})
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from interlock_common.messages.catalog import VirtualServer
 from interlock_common.messages.gateway import Session
 from interlock_common.testing.waiting import until
 from interlock_gateway.authentication import Caller
@@ -18,7 +19,7 @@ from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.server import Router, listen, make_server
 from interlock_gateway.sessions import OpenSession, Sessions
-from interlock_gateway.testing import EdgeWorld, result_of, upstream_at
+from interlock_gateway.testing import ROOT, EdgeWorld, result_of, upstream_at
 
 META: dict[str, Any] = {META_VERSION: MODERN, META_CAPABILITIES: {}}
 HELLO: dict[str, Any] = {
@@ -246,3 +247,26 @@ async def test_who_may_not_connect_is_refused_before_the_upgrade(
         async with connected(world, address, path, **headers):
             pass
     assert refused.value.status == status
+
+
+async def test_a_principal_leaves_room_for_the_connections_of_others(
+    world: EdgeWorld, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interlock_gateway.ws_endpoint._MAX_PER_PRINCIPAL", 1)
+    async with connected(world, address) as socket:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with connected(world, address):
+                pass
+        other = {"Authorization": f"Bearer {world.signer.token('eve@example.com')}"}
+        async with connected(world, address, **other) as another:
+            assert "result" in await another.ask("tools/list", _meta=META)
+        assert "result" in await socket.ask("tools/list", _meta=META)
+
+
+async def test_a_server_for_api_keys_names_no_place_to_get_a_token(world: EdgeWorld, address: str) -> None:
+    world.serve(VirtualServer("desk", "Desk", ROOT, api_key_only=True))
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with connected(world, address, "/servers/desk/ws", Authorization=""):
+            pass
+    assert refused.value.headers is not None
+    assert "resource_metadata" not in refused.value.headers.get("WWW-Authenticate", "")
