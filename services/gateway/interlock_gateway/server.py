@@ -1,5 +1,6 @@
 """The HTTP server of the edge: uvicorn on a port that replicas share, MCP beside REST."""
 
+import asyncio
 import re
 import socket
 from collections.abc import Generator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from interlock_common.errors import ConfigurationError
+from interlock_gateway.guard.heads import BoundedHttp
 from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.reply import Send
 from interlock_gateway.requests import Receive, Scope
@@ -22,7 +24,7 @@ _BACKLOG = 1024
 GRACE_SECONDS = 10
 _POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 _MAX_SOCKET_MESSAGE = 7 * 1024 * 1024  # what the bus carries, with room for its headers
-_MAX_HEADER_BYTES = 64 * 1024
+_TICKS = 10  # uvicorn has ten a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,20 @@ class EdgeServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         yield
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, BoundedHttp):
+                    connection.check_slow(now)
+        return await super().on_tick(counter)
+
 
 def make_server(app: Any) -> EdgeServer:
     return EdgeServer(uvicorn.Config(
         app,
         loop="none",  # the process runs uvloop already
-        http="httptools",
+        http=BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=_MAX_SOCKET_MESSAGE,
         ws_ping_interval=20,
@@ -97,7 +107,6 @@ def make_server(app: Any) -> EdgeServer:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=_BACKLOG,
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     ))  # fmt: skip
 
 
