@@ -25,6 +25,8 @@ _MAX_IN_BACKGROUND = 1_000
 _WAITING_PER_SLOT = 4
 _WRITTEN_AT_ONCE = 64 * 1024
 _LARGEST_AT_A_TIME = 3
+_KEPT_IDLE_SECONDS = 4.0
+"""Less than the 5 s of uvicorn and Node: a call must not meet the end of a connection that its server gives up."""
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, text/event-stream",
@@ -251,7 +253,9 @@ class Ways:
         if self._resolver is None:
             self._resolver = GuardedResolver(self._policy)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),  # a way has its own limit
+            connector=aiohttp.TCPConnector(  # a way has its own limit
+                limit=0, resolver=self._resolver, keepalive_timeout=_KEPT_IDLE_SECONDS
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.bounds.connect_timeout),
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),  # nothing of one caller may reach the next
