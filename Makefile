@@ -14,11 +14,11 @@ PYTEST := $(RUN) pytest
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
 
-.PHONY: help demo up test integration compose-test conformance clients bench check lint types contracts format snapshots nats-config \
+.PHONY: help demo up test integration compose-test conformance clients bench bench-revocation check lint types contracts format snapshots nats-config \
         compose-up compose-down compose-logs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: | $(UV) ## see it work: real tool calls through all five services, in a scratch folder
 	@$(UV) run --frozen --no-dev interlock demo
@@ -46,6 +46,9 @@ clients: | $(UV) ## real clients and servers (Python, TypeScript, FastMCP, Inspe
 
 bench: | $(UV) ## measure the edge against a bare proxy; writes build/bench.json
 	@$(RUN) python benchmarks/run.py
+
+bench-revocation: | $(UV) ## how long a revoked token is still accepted, at three edges; writes build/revocation.json
+	@PYTHONPATH=tests/integration $(RUN) python benchmarks/revocation.py
 
 check: lint types contracts ## lint, types and contracts: what a change must pass before its tests
 

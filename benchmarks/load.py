@@ -71,7 +71,7 @@ class Measured:
         return ordered[len(ordered) // 2] * 1000 if ordered else float("nan")
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A keep-alive connection; ``ask`` sends the request and waits for the whole answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,7 +113,7 @@ async def measure(target: Target, *, connections: int, seconds: float, warm_up: 
     parts = urlsplit(target.url)
     loop = asyncio.get_running_loop()
     opened = [
-        (await loop.create_connection(_Connection, parts.hostname or "", parts.port or 80))[1]
+        (await loop.create_connection(Connection, parts.hostname or "", parts.port or 80))[1]
         for _ in range(connections)
     ]
     await asyncio.gather(*(_drive(c, target, loop.time() + warm_up, Measured(0, 0)) for c in opened))
@@ -127,7 +127,7 @@ async def measure(target: Target, *, connections: int, seconds: float, warm_up: 
     return result
 
 
-async def _drive(connection: _Connection, target: Target, until: float, result: Measured) -> None:
+async def _drive(connection: Connection, target: Target, until: float, result: Measured) -> None:
     request, expected = target.request(), target.text.encode()
     loop = asyncio.get_running_loop()
     while loop.time() < until:
