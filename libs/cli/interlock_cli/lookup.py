@@ -25,6 +25,15 @@ def server_named(client: Client, name: str) -> Thing:
     return _one(servers(client), name, "virtual server")
 
 
+def teams(client: Client) -> list[Thing]:
+    return client.pages("/teams", dict[str, Any], limit=200)
+
+
+def team_named(client: Client, name: str) -> Thing:
+    """Raises NotThere."""
+    return _one(teams(client), name, "team")
+
+
 def _one(found: list[Thing], name: str, kind: str) -> Thing:
     for key in ("id", "name", "slug"):
         for each in found:

@@ -69,6 +69,9 @@ _group("servers", "servers", "app", "Virtual servers: list, compose, remove, con
 _group("tools", "things", "tools", "Tools of all gateways: list, show, accept.")
 _group("resources", "things", "resources", "Resources of all gateways: list, show, accept.")
 _group("prompts", "things", "prompts", "Prompts of all gateways: list, show, accept.")
+_group("users", "users", "app", "People and service accounts: list, add, change, remove, passwords.")
+_group("teams", "teams", "app", "Teams: list, make, members, invitations.")
+_group("roles", "roles", "app", "Roles: list, make, give, withdraw.")
 _group("audit", "audit", "audit_app", "Follow, list and verify the audit trail.")
 
 StateFolder = Annotated[
