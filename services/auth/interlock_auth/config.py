@@ -38,10 +38,22 @@ class Settings(ServiceSettings):
     max_token_lifetime: int = Field(default=90 * 86400, ge=1)
     session_token_lifetime: int = Field(default=3600, ge=1)
 
+    oauth_dynamic_registration: bool | None = None
+    oauth_max_clients: int = Field(default=1000, ge=1)
+    oauth_access_token_lifetime: int = Field(default=900, ge=1)
+    oauth_refresh_token_lifetime: int = Field(default=30 * 86400, ge=1)
+    browser_session_idle: int = Field(default=1800, ge=1)
+    browser_session_lifetime: int = Field(default=8 * 3600, ge=1)
+
     key_dir: Path = Path("keys")
     key_overlap: int = Field(default=10, ge=0)
     key_lifetime: int = Field(default=90 * 86400, ge=1)
     housekeeping_interval: float = Field(default=15.0, gt=0)
+
+    @property
+    def clients_register(self) -> bool:
+        """Whether OAuth clients may register themselves; where it is not said, in development only."""
+        return self.development if self.oauth_dynamic_registration is None else self.oauth_dynamic_registration
 
     @property
     def development(self) -> bool:

@@ -57,12 +57,13 @@ class OAuthStore:
 
     # sessions of browsers
 
-    async def touch_session(self, digest: bytes, now: int, idle: int, lifetime: int) -> str | None:
-        """Whose session it is, if it still counts; it is seen now."""
+    async def touch_session(self, digest: bytes, now: int, idle: int, lifetime: int) -> tuple[str, int] | None:
+        """Whose session it is, and since when, if it still counts; it is seen now."""
         alive = (BrowserSessionRow.seen_at > now - idle, BrowserSessionRow.created_at > now - lifetime)
         statement = update(BrowserSessionRow).where(BrowserSessionRow.digest == digest, *alive).values(seen_at=now)
-        touched = await self._session.execute(statement.returning(BrowserSessionRow.principal))
-        return touched.scalar_one_or_none()
+        returned = statement.returning(BrowserSessionRow.principal, BrowserSessionRow.created_at)
+        touched = (await self._session.execute(returned)).first()
+        return None if touched is None else (touched[0], touched[1])
 
     async def end_session(self, digest: bytes) -> str | None:
         """Whose session it was, if there was one."""

@@ -13,6 +13,9 @@ AUTH_LOGIN = "svc.auth.session.login"
 AUTH_TOKEN_CREATE = "svc.auth.token.create"  # noqa: S105 - a subject, not a password
 AUTH_TOKEN_LIST = "svc.auth.token.list"  # noqa: S105
 AUTH_TOKEN_REVOKE = "svc.auth.token.revoke"  # noqa: S105
+AUTH_TOKEN_GET = "svc.auth.token.get"  # noqa: S105
+AUTH_TOKEN_UPDATE = "svc.auth.token.update"  # noqa: S105
+AUTH_TOKEN_USAGE = "svc.auth.token.usage"  # noqa: S105
 AUTH_TOKEN_USED = "svc.auth.token.used"  # noqa: S105
 AUTH_TOKEN_ASSERTION = "svc.auth.token.assertion"  # noqa: S105
 AUTH_REVOCATION_CREATE = "svc.auth.revocation.create"
@@ -43,6 +46,15 @@ AUTH_ROLE_UPDATE = "svc.auth.role.update"
 AUTH_ROLE_DELETE = "svc.auth.role.delete"
 AUTH_ROLE_ASSIGN = "svc.auth.role.assign"
 AUTH_ROLE_WITHDRAW = "svc.auth.role.withdraw"
+AUTH_OAUTH_REGISTER = "svc.auth.oauth.register"
+AUTH_OAUTH_CLIENTS = "svc.auth.oauth.clients"
+AUTH_OAUTH_UNREGISTER = "svc.auth.oauth.unregister"
+AUTH_OAUTH_LOGIN = "svc.auth.oauth.login"
+AUTH_OAUTH_LOGOUT = "svc.auth.oauth.logout"
+AUTH_OAUTH_AUTHORIZE = "svc.auth.oauth.authorize"
+AUTH_OAUTH_TOKEN = "svc.auth.oauth.token"  # noqa: S105
+AUTH_OAUTH_REVOKE = "svc.auth.oauth.revoke"
+AUTH_OAUTH_INTROSPECT = "svc.auth.oauth.introspect"
 
 # catalog
 CATALOG_UPSTREAM_CREATE = "svc.catalog.upstream.create"
