@@ -109,7 +109,7 @@ class Tunnels:
         Raises PermissionDenied, Unavailable where this edge holds as many as it may, whatever the catalog refuses,
         and whatever the server answers that is no MCP.
         """
-        if _PERMISSION not in actor.permissions and "*" not in actor.permissions and not actor.is_admin:
+        if not actor.may(_PERMISSION, wish.team if wish.visibility == "team" else None):
             raise PermissionDenied(f"the permission {_PERMISSION} is required")
         if len(self._held) >= self._limit:
             raise Unavailable(f"this edge holds {self._limit} tunnels already")

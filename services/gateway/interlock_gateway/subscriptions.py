@@ -101,14 +101,15 @@ class Subscriptions:
     async def subscribe(self, request: Incoming, client: Client) -> None:
         """Remember the URI for the session's stream; unknown to whoever may not see it."""
         key, record = _session(request)
-        if not request.caller.may(_NEEDS):
-            raise ScopeMissing(f"subscribing needs the permission {_NEEDS}", scope=_NEEDS)
         uri = jsonrpc.string(request.params.get("uri"), "params.uri")
         offer_for(self._catalog, request.caller, request.server_id)
         if len(uri) > _MAX_URI:  # every edge remembers it
             raise RpcError(INVALID_PARAMS, f"what is subscribed to has at most {_MAX_URI} characters", status=400)
-        if self._changes.subscribable(_interest(request, frozenset(), Pending()), uri) is None:
+        route = self._changes.subscribable(_interest(request, frozenset(), Pending()), uri)
+        if route is None:
             raise READ_RESOURCE.unknown(uri, False)
+        if not request.caller.may(_NEEDS, route.upstream.team):
+            raise ScopeMissing(f"subscribing needs the permission {_NEEDS}", scope=_NEEDS)
         if uri not in record.subscriptions and len(record.subscriptions) >= MAX_URIS:
             raise RpcError(INVALID_PARAMS, f"a session subscribes to at most {MAX_URIS} resources")
         await self._sessions.update(key, lambda found: _with(found, {*found.subscriptions, uri}))
@@ -125,7 +126,9 @@ class Subscriptions:
         uris = asked.resource_subscriptions
         if uris is None:
             return asked
-        granted = self._changes.want(interest, uris) if interest.caller.may(_NEEDS) else frozenset[str]()
+        routes = {uri: self._changes.subscribable(interest, uri) for uri in uris}
+        readable = [uri for uri, route in routes.items() if route and interest.caller.may(_NEEDS, route.upstream.team)]
+        granted = self._changes.want(interest, readable)
         kept = tuple(uri for uri in uris if uri in granted)
         return msgspec.structs.replace(asked, resource_subscriptions=kept)
 

@@ -14,7 +14,7 @@ from interlock_gateway.catalog.outlet import Outlet
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.server_store import ServerStore
 from interlock_gateway.catalog.store import Store
-from interlock_gateway.catalog.visibility import may_see, require, require_owner, settled_team
+from interlock_gateway.catalog.visibility import may_see, require, require_owner, settled_team, team_of
 
 RECORDED_REFERENCES = 500
 """How many references of a kind an audit record names: a record has to fit a message of the bus."""
@@ -31,7 +31,7 @@ class Servers:
     async def create(self, request: CreateServer) -> VirtualServer:
         """Compose a server; each reference must lead to what the actor sees now."""
         actor = request.actor
-        require(actor, "servers.create")
+        require(actor, "servers.create", team_of(request))
         server_id = uuid.uuid4().hex if request.id is None else naming.checked_id(request.id)
         server = _composed(server_id, actor.principal, request)
         async with transaction(self._engine) as session:
@@ -47,6 +47,7 @@ class Servers:
         actor = wanted.actor
         before = await self.get(ById(actor, request.id))
         require_owner(actor, before, "servers.update")
+        require(actor, "servers.update", team_of(wanted))
         if wanted.id not in {None, before.id}:
             raise InvalidComposition("the id of a virtual server stays as it is", field="id")
         server = _composed(before.id, before.owner, wanted)

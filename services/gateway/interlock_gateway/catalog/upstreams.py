@@ -28,7 +28,7 @@ from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.registering import Registering
 from interlock_gateway.catalog.registration import shown
 from interlock_gateway.catalog.store import Store
-from interlock_gateway.catalog.visibility import may_see, require, require_owner
+from interlock_gateway.catalog.visibility import may_see, require, require_owner, team_of
 
 
 class Upstreams:
@@ -49,7 +49,7 @@ class Upstreams:
         One that dialled in before under its name, for the same owner, is registered anew.
         """
         actor = request.actor
-        require(actor, "gateways.create")
+        require(actor, "gateways.create", team_of(request))
         before = await self._dialled_before(request) if request.transport == "reverse" else None
         if before is not None:
             return shown(await self._registering.change(before, request))
@@ -60,6 +60,7 @@ class Upstreams:
         actor = request.registration.actor
         before = await self._get(actor, request.id)
         require_owner(actor, before, "gateways.update")
+        require(actor, "gateways.update", team_of(request.registration))
         return shown(await self._registering.change(before, request.registration))
 
     async def get(self, request: ById) -> Upstream:

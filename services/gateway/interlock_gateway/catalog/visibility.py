@@ -1,6 +1,6 @@
 """Who sees an upstream or a virtual server, and who may change it."""
 
-from interlock_common.messages.catalog import Upstream, VirtualServer, Visibility
+from interlock_common.messages.catalog import CreateServer, CreateUpstream, Upstream, VirtualServer, Visibility
 from interlock_common.messages.common import Actor
 from interlock_gateway.catalog.errors import InvalidVisibility, NotAllowed
 
@@ -17,17 +17,22 @@ def may_see(actor: Actor, item: Upstream | VirtualServer) -> bool:
     return bool(actor.teams) and item.owner == actor.principal
 
 
-def require(actor: Actor, permission: str) -> None:
-    """Raise NotAllowed unless the actor is an administrator or holds ``permission``."""
-    if not (actor.is_admin or permission in actor.permissions or "*" in actor.permissions):
+def require(actor: Actor, permission: str, team: str | None = None) -> None:
+    """Raise NotAllowed unless the actor is an administrator or holds ``permission``, for what belongs to ``team``."""
+    if not actor.may(permission, team):
         raise NotAllowed(f"this needs the permission {permission}", permission=permission)
 
 
 def require_owner(actor: Actor, item: Upstream | VirtualServer, permission: str) -> None:
-    """Raise NotAllowed unless the actor is an administrator, or owns the item and holds ``permission``."""
-    require(actor, permission)
+    """Raise NotAllowed unless the actor is an administrator, or owns the item and holds ``permission`` for it."""
+    require(actor, permission, item.team)
     if not actor.is_admin and item.owner != actor.principal:
         raise NotAllowed("only its owner or an administrator may do this")
+
+
+def team_of(wanted: CreateUpstream | CreateServer) -> str | None:
+    """The team to which what is asked for would belong."""
+    return wanted.team if wanted.visibility == "team" else None
 
 
 def settled_team(actor: Actor, visibility: Visibility, team: str | None) -> str | None:

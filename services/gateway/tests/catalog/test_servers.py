@@ -63,6 +63,23 @@ async def test_only_its_owner_or_an_administrator_deletes_a_server(parts: Parts)
     assert parts.outlet.bucket == {}
 
 
+async def test_a_permission_of_a_team_counts_for_what_belongs_to_it(parts: Parts) -> None:
+    held = {"red": ("servers.create", "servers.update", "servers.delete")}
+    maker = Actor("maker@example.com", teams=("red", "blue"), team_permissions=held)
+    for elsewhere in (
+        CreateServer(maker, "desk"),
+        CreateServer(maker, "desk", visibility="team", team="blue"),
+        CreateServer(maker, "desk", visibility="private", team="red"),
+    ):
+        with pytest.raises(PermissionDenied, match=r"servers\.create"):
+            await parts.servers.create(elsewhere)
+    await parts.servers.create(CreateServer(maker, "desk", id="desk", visibility="team", team="red"))
+    with pytest.raises(PermissionDenied, match=r"servers\.update"):  # out of the team would be for everybody
+        await parts.servers.update(UpdateServer("desk", CreateServer(maker, "desk")))
+    await parts.servers.update(UpdateServer("desk", CreateServer(maker, "table", visibility="team", team="red")))
+    await parts.servers.delete(ById(maker, "desk"))
+
+
 async def test_creating_needs_the_permission(parts: Parts) -> None:
     with pytest.raises(PermissionDenied, match=r"servers\.create"):
         await parts.servers.create(CreateServer(Actor("reader@example.com"), "desk"))

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from interlock_common.errors import InvalidInput, NotFound, PermissionDenied, Unavailable, UpstreamFailed
-from interlock_common.messages.catalog import CreateUpstream, Upstream, Visibility, upstream_key
+from interlock_common.messages.catalog import CreateUpstream, UpdateUpstream, Upstream, Visibility, upstream_key
 from interlock_common.messages.common import Actor, ById, Page
 from interlock_gateway.catalog.errors import NameTaken
 from interlock_gateway.catalog.publishing import digest_of
@@ -87,6 +87,18 @@ async def test_names_that_make_the_same_slug_do_not_coexist(parts: Parts, name: 
     with pytest.raises(NameTaken):
         await parts.upstreams.create(registration(name=name, url="https://other.example.com/mcp"))
     assert len((await parts.upstreams.list(Page(ADMIN))).upstreams) == 1
+
+
+async def test_a_permission_of_a_team_counts_for_what_belongs_to_it(parts: Parts) -> None:
+    held = {"red": ("gateways.create", "gateways.update")}
+    maker = Actor("maker@example.com", teams=("red",), team_permissions=held)
+    with pytest.raises(PermissionDenied, match=r"gateways\.create"):
+        await parts.upstreams.create(registration(actor=maker))
+    ours = registration(actor=maker, visibility="team", team="red")
+    made = await parts.upstreams.create(ours)
+    with pytest.raises(PermissionDenied, match=r"gateways\.update"):
+        await parts.upstreams.update(UpdateUpstream(made.id, registration(actor=maker)))
+    await parts.upstreams.update(UpdateUpstream(made.id, ours))
 
 
 async def test_creating_needs_the_permission(parts: Parts) -> None:
