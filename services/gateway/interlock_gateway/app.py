@@ -317,6 +317,7 @@ class Edge:
         parts = WsDependencies(
             self._catalog, mcp.methods, mcp.sessions, self._changes, self._front.recorder, self._service.clock,
             self._settings.max_body_bytes, self._settings.client_answer_timeout, self._limits,
+            mcp.traffic,
         )  # fmt: skip
         return WsEndpoint(
             parts, self._authenticator, self._live, origins=self._front.origins, public_url=self._front.public_url

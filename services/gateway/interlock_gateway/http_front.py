@@ -94,7 +94,7 @@ class HttpFront:
         if reply.started and not reply.streaming:
             return
         oauth = self.catalog.advertises_oauth(request.server_id)
-        headers = challenge(cause, request.headers, request.scope["path"], self.public_url, oauth=oauth)
+        headers = challenge(cause, request.headers, request.server_id, self.public_url, oauth=oauth)
         body = jsonrpc.failure(request.request_id, error.error)
         await reply.answer(body, status=error.status, headers=headers)
 

@@ -24,11 +24,12 @@ def check_origin(headers: Headers, origins: Container[str]) -> None:
 
 
 def challenge(
-    cause: InterlockError | None, headers: Headers, path: str, public_url: str, *, oauth: bool = True
+    cause: InterlockError | None, headers: Headers, server_id: str | None, public_url: str, *, oauth: bool = True
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of a refusal: when to try again, and what is lacking where that is a credential.
 
-    ``oauth`` says whether the endpoint advertises it: some clients drop their own header where it does.
+    ``oauth`` says whether the endpoint advertises it: some clients drop their own header where it does. Every way
+    to an endpoint is one resource, named by the URL of streamable HTTP.
 
     ``Retry-After`` (RFC 9110, section 10.2.3); ``WWW-Authenticate`` (RFC 6750, section 3; RFC 9728, section 5.1).
     """
@@ -36,6 +37,7 @@ def challenge(
         return ((b"retry-after", str(cause.fields["retry_after"]).encode()),)
     if not isinstance(cause, Unauthenticated | ScopeMissing):
         return ()
+    path = f"/servers/{server_id}/mcp" if server_id else "/mcp"
     base = public_url or f"http://{headers.get(b'host', b'').decode('latin-1')}"
     said = [f'resource_metadata="{base}/.well-known/oauth-protected-resource{path}"'] if oauth else []
     if isinstance(cause, ScopeMissing):

@@ -308,7 +308,7 @@ class EdgeWorld:
     def ws(self) -> WsEndpoint:
         parts = WsDependencies(
             self.catalog, self.methods(), self.sessions, self.changes, self.recorder, SYSTEM_CLOCK, 64 * 1024, 5.0,
-            self.limits,
+            self.limits, self.traffic,
         )  # fmt: skip
         front = self.front()
         return WsEndpoint(parts, self.authenticator, self.live, origins=front.origins, public_url=front.public_url)

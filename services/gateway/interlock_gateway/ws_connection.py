@@ -84,7 +84,14 @@ class WsConnection:
                     task.cancel()
         finally:
             if self._session is not None:
-                await self._dependencies.sessions.end(self._session)
+                await self._end(self._session)
+
+    async def _end(self, session: OpenSession) -> None:
+        """End the session here and at the upstreams; what the bus cannot be told now ends when it expires."""
+        try:
+            await self._dependencies.traffic.end(session)
+        except InterlockError as error:
+            _log.warning("the session of a websocket was not ended", reason=error.detail)
 
     async def close(self, code: int) -> None:
         """Say why it ends; whoever has left need not know."""

@@ -24,6 +24,7 @@ from interlock_gateway.refusals import challenge, check_origin
 from interlock_gateway.reply import Send
 from interlock_gateway.requests import Receive, Scope
 from interlock_gateway.routing import Catalog, offer_for
+from interlock_gateway.session_traffic import SessionTraffic
 from interlock_gateway.sessions import Sessions
 from interlock_gateway.ws_connection import WsConnection, WsGone
 
@@ -48,6 +49,7 @@ class WsDependencies:
     max_message: int
     answer_timeout: float
     limits: RateLimits
+    traffic: SessionTraffic
 
 
 class WsEndpoint:
@@ -112,7 +114,7 @@ class WsEndpoint:
             await send({"type": "websocket.close", "code": _POLICY})
             return
         oauth = self._dependencies.catalog.advertises_oauth(server_id)
-        extra = challenge(error, headers, scope["path"], self._public_url, oauth=oauth)
+        extra = challenge(error, headers, server_id, self._public_url, oauth=oauth)
         await send({"type": "websocket.http.response.start", "status": error.status, "headers": list(extra)})
         await send({"type": "websocket.http.response.body", "body": b""})
 

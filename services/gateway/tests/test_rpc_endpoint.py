@@ -76,4 +76,5 @@ async def test_a_notification_is_taken_and_other_verbs_are_not(world: EdgeWorld)
 async def test_nobody_calls_without_a_token(world: EdgeWorld) -> None:
     answer = await rpc(world, request("tools/list"), token=None)
     assert answer.status == 401
-    assert "resource_metadata=" in answer.headers["www-authenticate"]
+    named = 'resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp"'
+    assert named in answer.headers["www-authenticate"]  # the metadata of a path of its own would not exist

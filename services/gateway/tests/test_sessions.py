@@ -1,6 +1,7 @@
 """Sessions of the handshake era on a real bus, on two edges."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,40 @@ async def test_the_end_of_a_session_is_told_to_its_upstreams(
         if await kv.get(first.bus, UPSTREAM_SESSIONS, key, UpstreamSession)
     ]
     assert sorted(left) == sorted(upstream_session_key(session_key(other), each) for each in ("u1", "gone"))
+
+
+async def test_a_websocket_that_ends_ends_its_session_at_the_upstreams(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = edges
+    ended: list[str] = []
+
+    class Way:
+        async def end_session(self, _upstream: Upstream, key: str) -> None:
+            ended.append(key)
+
+    def transport(_: Upstream) -> Way:
+        return Way()
+
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def hear(_: object) -> None:
+        """What the edge says is of no interest."""
+
+    monkeypatch.setattr(first.world.upstreams, "transport", transport)
+    first.world.register(upstream_at("http://127.0.0.1:9/mcp"))
+    said.put_nowait({"type": "websocket.connect"})
+    said.put_nowait({"type": "websocket.receive", "text": INITIALIZE.decode()})
+    bearer = f"Bearer {first.world.signer.token()}".encode()
+    scope = {"type": "websocket", "path": "/ws", "headers": [(b"authorization", bearer)], "client": ("127.0.0.1", 9)}
+    serving = asyncio.create_task(first.world.ws()(scope, said.get, hear, None))
+    await until(lambda: len(second.mirror.items) == 1)
+    (key,) = second.mirror.items
+    await kv.put(first.bus, UPSTREAM_SESSIONS, upstream_session_key(key, "u1"), UpstreamSession("x", "2025-11-25"))
+    said.put_nowait({"type": "websocket.disconnect"})
+    await serving
+    await until(lambda: ended == [f"{SHARED}{key}"])
+    await until(lambda: not second.mirror.items)
 
 
 async def test_a_session_in_use_lives_on_and_an_unused_one_ends_with_its_streams(

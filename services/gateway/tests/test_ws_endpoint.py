@@ -47,6 +47,9 @@ class MemorySessions:
     async def end(self, session: OpenSession) -> None:
         del self.records[session.key]
 
+    def forget(self, key: str) -> None:
+        del key
+
 
 class Socket:
     """A client's end of the connection."""
@@ -72,6 +75,7 @@ class Socket:
 async def address(world: EdgeWorld) -> AsyncGenerator[str]:
     world.sessions = cast("Sessions", MemorySessions())
     world.subscriptions._sessions = world.sessions  # pyright: ignore[reportPrivateUsage]
+    world.traffic._sessions = world.sessions  # pyright: ignore[reportPrivateUsage]
 
     async def no_rest(_scope: object, _receive: object, send: Any) -> None:
         await send({"type": "http.response.start", "status": 418, "headers": ()})
@@ -261,6 +265,17 @@ async def test_a_principal_leaves_room_for_the_connections_of_others(
         async with connected(world, address, **other) as another:
             assert "result" in await another.ask("tools/list", _meta=META)
         assert "result" in await socket.ask("tools/list", _meta=META)
+
+
+@pytest.mark.parametrize(("path", "resource"), [("/ws", "/mcp"), ("/servers/desk/ws", "/servers/desk/mcp")])
+async def test_a_refusal_names_metadata_that_exists(world: EdgeWorld, address: str, path: str, resource: str) -> None:
+    world.serve(VirtualServer("desk", "Desk", ROOT))
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with connected(world, address, path, Authorization=""):
+            pass
+    assert refused.value.headers is not None
+    named = f'resource_metadata="https://gateway.example/.well-known/oauth-protected-resource{resource}"'
+    assert named in refused.value.headers["WWW-Authenticate"]
 
 
 async def test_a_server_for_api_keys_names_no_place_to_get_a_token(world: EdgeWorld, address: str) -> None:
