@@ -73,18 +73,32 @@ class Buckets:
         full_at = self._full_at.get(key, now)
         return self._burst if full_at <= now else self._burst - (full_at - now) * self._rate
 
-    def take(self, key: str, now: float) -> None:
-        """Take one token, whether or not there is one: ask ``left`` before."""
+    def take(self, key: str, now: float) -> float:
+        """Take a token where there is one, which is where the answer, what was left before, is at least ``ONE``."""
         full_at = self._full_at
         before = full_at.get(key, now)
-        full_at[key] = (before if before > now else now) + self._spacing  # noqa: FURB136 - max() costs thrice as much
-        full_at.move_to_end(key)
+        if before <= now:
+            before, left = now, float(self._burst)
+        else:
+            left = self._burst - (before - now) * self._rate
+            full_at.move_to_end(key)
+            if left < ONE:
+                return left
+        full_at[key] = before + self._spacing
         if len(full_at) > self._capacity:
             full_at.popitem(last=False)
         if self._wake is not None:
             used = self._used[key] = self._used.get(key, 0) + 1
             if used == self._eager:
                 self._wake()
+        return left
+
+    def give_back(self, key: str) -> None:
+        """Undo ``take``, for a request that another limit refused."""
+        if key in self._full_at:
+            self._full_at[key] -= self._spacing
+        if self._used.get(key, 0) > 0:
+            self._used[key] -= 1
 
     def wait(self, left: float) -> float:
         """Seconds until there is a token, of a bucket with ``left`` tokens."""
@@ -97,7 +111,7 @@ class Buckets:
     def collect(self) -> dict[str, int]:
         """What was taken at this edge since the last time, by key."""
         used, self._used = self._used, {}
-        return used
+        return {key: count for key, count in used.items() if count > 0}
 
     def taken_elsewhere(self, key: str, count: int) -> None:
         """Take what another edge gave out; a number that no edge can have given out is cut."""

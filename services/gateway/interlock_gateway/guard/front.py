@@ -8,7 +8,7 @@ from typing import Any
 from interlock_common import problem
 from interlock_common.errors import InterlockError, PermissionDenied
 from interlock_gateway import jsonrpc
-from interlock_gateway.guard.client_address import Headers, TrustedProxies, limited_address
+from interlock_gateway.guard.client_address import TrustedProxies, limited_address
 from interlock_gateway.guard.origins import Cors
 from interlock_gateway.guard.rate_limits import COUNTED, Counted, RateLimited, RateLimits
 from interlock_gateway.guard.security_headers import Pairs, SecurityHeaders
@@ -23,6 +23,7 @@ _MCP = re.compile(r"(?:/servers/[^/]{1,128})?/(?:mcp|sse|messages)/?|/rpc")
 _PROBLEM = (b"content-type", problem.MEDIA_TYPE.encode())
 
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+_OVER_TLS = frozenset({"https", "wss"})
 _NO_CONTENT = 204
 _TRY_LATER = 1013  # the IANA registry of close codes
 
@@ -45,8 +46,11 @@ class Guard:
         if self.proxies:
             self._see_through(scope)
         counted = scope[COUNTED] = Counted()
-        origin = _origin(scope["headers"])
-        answering = self._answering(send, counted, origin, https=scope["scheme"] in {"https", "wss"})
+        origin = b""
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                origin = value
+        answering = self._answering(send, counted, origin, https=scope["scheme"] in _OVER_TLS)
         path: str = scope["path"]
         if path not in _UNCOUNTED:
             try:
@@ -62,17 +66,17 @@ class Guard:
 
     def _count(self, scope: Scope, path: str, counted: Counted) -> None:
         client = scope["client"]
-        login = path in _LOGINS and scope.get("method") == "POST"
-        self.limits.count_address(limited_address(client[0]) if client else "", counted, login=login)
+        address = limited_address(client[0]) if client else ""
+        self.limits.count_address(address, counted, login=path in _LOGINS and scope.get("method") == "POST")
 
     def _answering(self, send: Send, counted: Counted, origin: bytes, *, https: bool) -> Send:
         headers, cors = self.headers, self.cors
 
         def answering(message: dict[str, Any]) -> Awaitable[None]:
             if message["type"] in _STARTS:
-                said = headers.added_to(tuple(message.get("headers", ())), https=https)
-                readable = cors.readable(origin) if origin else ()
-                message["headers"] = [*said, *counted.headers(), *readable]
+                said = message.get("headers", ())
+                told = [*said, *headers.beside(said, https=https), *counted.headers()]
+                message["headers"] = [*told, *cors.readable(origin)] if origin else told
             return send(message)
 
         return answering
@@ -131,10 +135,3 @@ def _as_problem(error: InterlockError) -> tuple[int, bytes, Pairs]:
 
 def _retry_after(error: RateLimited) -> tuple[bytes, bytes]:
     return b"retry-after", str(error.fields["retry_after"]).encode()
-
-
-def _origin(headers: Headers) -> bytes:
-    for name, value in headers:
-        if name == b"origin":
-            return value
-    return b""

@@ -4,7 +4,7 @@ A request is counted twice: for its address before anything else is looked at, a
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from interlock_common.clock import Clock
@@ -37,9 +37,13 @@ class Counted:
         limit = self.of
         if limit is None:
             return ()
-        left = max(0, int(self.left + 1 - ONE))
-        reset = math.ceil(limit.buckets.until_full(self.left))
-        return (limit.burst, (b"ratelimit-remaining", b"%d" % left), (b"ratelimit-reset", b"%d" % reset), limit.policy)
+        left = int(self.left + 1 - ONE) if self.left > 0 else 0
+        return (
+            limit.burst,
+            (b"ratelimit-remaining", b"%d" % left),
+            (b"ratelimit-reset", b"%d" % math.ceil(limit.buckets.until_full(self.left))),
+            limit.policy,
+        )
 
 
 class Limit:
@@ -76,10 +80,11 @@ class RateLimits:
 
     def count_address(self, address: str, counted: Counted | None = None, *, login: bool = False) -> None:
         """Count a request of a client address; raises RateLimited when there were too many."""
+        now = self._clock.monotonic()
         if self._address is not None:
-            self._count_one(self._address, address, counted)
+            self._count(self._address, address, now, counted)
         if login and self._login is not None:
-            self._count_one(self._login, address, counted)
+            self._count(self._login, address, now, counted)
 
     def count_caller(
         self, principal: str, token_id: str, counted: Counted | None = None, *, certificate: str = ""
@@ -88,37 +93,32 @@ class RateLimits:
 
         Raises RateLimited when there were too many; then none of its limits is charged.
         """
-        asked: list[tuple[Limit, str]] = []
+        now = self._clock.monotonic()
         if self._principal is not None:
-            asked.append((self._principal, principal))
-        if self._token is not None:
-            asked.append((self._token, token_id))
+            self._count(self._principal, principal, now, counted)
+        try:
+            if self._token is not None:
+                self._count(self._token, token_id, now, counted)
+        except RateLimited:
+            _give_back(self._principal, principal)
+            raise
         if certificate and self._certificate is not None:
-            asked.append((self._certificate, certificate))
-        self._count_all(asked, counted)
+            try:
+                self._count(self._certificate, certificate, now, counted)
+            except RateLimited:
+                _give_back(self._principal, principal)
+                _give_back(self._token, token_id)
+                raise
 
-    def _count_one(self, limit: Limit, key: str, counted: Counted | None) -> None:
-        now = self._clock.monotonic()
-        left = limit.buckets.left(key, now)
-        if counted is not None and (counted.of is None or left <= counted.left):
-            counted.of, counted.left = limit, left - 1 if left >= ONE else left
+    def _count(self, limit: Limit, key: str, now: float, counted: Counted | None) -> None:
+        left = limit.buckets.take(key, now)
         if left < ONE:
+            if counted is not None:
+                counted.of, counted.left = limit, left
             raise self._refused(limit, key, left, now)
-        limit.buckets.take(key, now)
-
-    def _count_all(self, asked: Iterable[tuple[Limit, str]], counted: Counted | None) -> None:
-        """Take a token of each, or of none."""
-        now = self._clock.monotonic()
-        for limit, key in asked:
-            left = limit.buckets.left(key, now)
-            if left < ONE:
-                if counted is not None:
-                    counted.of, counted.left = limit, left
-                raise self._refused(limit, key, left, now)
-            if counted is not None and (counted.of is None or left <= counted.left):
-                counted.of, counted.left = limit, left - 1
-        for limit, key in asked:
-            limit.buckets.take(key, now)
+        left -= 1
+        if counted is not None and (counted.of is None or left < counted.left):
+            counted.of, counted.left = limit, left
 
     def _refused(self, limit: Limit, key: str, left: float, now: float) -> RateLimited:
         rate = limit.buckets.limit
@@ -127,9 +127,7 @@ class RateLimits:
             retry_after=max(1, math.ceil(limit.buckets.wait(left))), limit=limit.kind,
         )  # fmt: skip
         named = f"{limit.kind} {key}"
-        error.noted = self._noted.left(named, now) >= ONE
-        if error.noted:
-            self._noted.take(named, now)
+        error.noted = self._noted.take(named, now) >= ONE
         return error
 
     def left(self, kind: str, key: str) -> float:
@@ -156,6 +154,11 @@ class RateLimits:
     def _woken(self) -> None:
         if self._wake is not None:
             self._wake()
+
+
+def _give_back(limit: Limit | None, key: str) -> None:
+    if limit is not None:
+        limit.buckets.give_back(key)
 
 
 def unlimited(clock: Clock) -> RateLimits:

@@ -1,5 +1,6 @@
 """Headers that tell browsers what not to do with an answer; what an endpoint says of its own counts instead."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,13 +43,14 @@ class SecurityHeaders:
         object.__setattr__(self, "_fixed", fixed if self.enabled else ())
         object.__setattr__(self, "_strict", (*fixed, *strict) if self.enabled else ())
 
-    def added_to(self, headers: Pairs, *, https: bool) -> Pairs:
-        """``headers`` with those of ours that they lack."""
+    def beside(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> Pairs:
+        """Those of ours that ``headers`` lack."""
         ours = self._strict if https else self._fixed
-        said = {name for name, _ in headers}
-        if said.isdisjoint(_OFTEN_SAID):
-            return (*headers, *ours)
-        return (*headers, *(pair for pair in ours if pair[0] not in said))
+        for name, _ in headers:
+            if name in _OFTEN_SAID:
+                said = dict(headers)
+                return tuple(pair for pair in ours if pair[0] not in said)
+        return ours
 
 
 _OFTEN_SAID = frozenset({

@@ -12,9 +12,7 @@ def given_out(buckets: Buckets, clock: ManualClock, key: str, asked: int) -> int
     now = clock.monotonic()
     got = 0
     for _ in range(asked):
-        if buckets.left(key, now) >= ONE:
-            buckets.take(key, now)
-            got += 1
+        got += buckets.take(key, now) >= ONE
     return got
 
 
@@ -59,6 +57,15 @@ def test_whoever_asks_no_faster_than_the_rate_is_never_refused(rate: float, burs
     for _ in range(50):
         assert given_out(buckets, clock, "ada", 1) == 1
         clock.advance(1 / rate)
+
+
+def test_what_is_given_back_was_never_taken() -> None:
+    clock = ManualClock()
+    buckets = Buckets(Rate(1, 5), clock, wake=lambda: None)
+    given_out(buckets, clock, "ada", 3)
+    buckets.give_back("ada")
+    assert buckets.left("ada", clock.monotonic()) == pytest.approx(3)
+    assert buckets.collect() == {"ada": 2}
 
 
 def test_what_others_took_is_gone_here_and_comes_back_as_time_goes() -> None:
