@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import httpx
 
 from interlock_common.testing.waiting import until
 from stories.load import modern_call
+from stories.slow_upstream import slow_upstream
 from stories.stage import Stage
 
 HANDSHAKE = {"Accept": "application/json, text/event-stream"}
@@ -26,9 +28,9 @@ def new_token(stage: Stage) -> tuple[str, str]:
     return issued["id"], issued["token"]
 
 
-def revoke(stage: Stage, token_id: str) -> None:
+def revoke(stage: Stage, token_id: str) -> dict[str, Any]:
     with stage.deployment.rest(stage.token) as client:
-        client.delete(f"/tokens/{token_id}").raise_for_status()
+        return client.delete(f"/tokens/{token_id}").raise_for_status().json()
 
 
 async def test_a_revoked_token_ends_its_open_streams(stage: Stage) -> None:
@@ -82,3 +84,58 @@ async def _data(lines: AsyncIterator[str]) -> AsyncGenerator[str]:
     async for line in lines:
         if line.startswith("data: "):
             yield line.removeprefix("data: ")
+
+
+async def test_a_stream_and_a_long_call_end_at_once_and_the_upstream_is_told(stage: Stage) -> None:
+    token_id, token = new_token(stage)
+    clock = asyncio.get_running_loop().time
+    async with (
+        slow_upstream() as slow,
+        httpx.AsyncClient(headers=HANDSHAKE | {"Authorization": f"Bearer {token}"}, timeout=40) as http,
+    ):
+        await asyncio.to_thread(stage.deployment.register, stage.token, "slow", slow.url)
+        opened = await http.post(stage.mcp, json=INITIALIZE)
+        session = {"Mcp-Session-Id": opened.raise_for_status().headers["mcp-session-id"]}
+
+        async def call() -> tuple[httpx.Response, float]:
+            headers, body = modern_call("slow-wait", {}, 8)
+            return await http.post(stage.mcp, headers=headers, json=body), clock()
+
+        async with http.stream("GET", stage.mcp, headers=session) as stream:
+            lines = stream.aiter_lines()
+            assert await anext(lines) == ": open"
+            calling = asyncio.create_task(call())
+            async with asyncio.timeout(10):
+                await slow.called.wait()
+            receipt = await asyncio.to_thread(revoke, stage, token_id)
+            confirmed = clock()
+            async with asyncio.timeout(5):
+                assert [line async for line in _data(lines) if line] == []
+                stream_ended = clock()
+                answer, call_ended = await calling
+                cancelled = await slow.cancelled
+    assert receipt["late"] == []
+    assert receipt["applied"] == receipt["of"] >= 1
+    assert max(stream_ended, call_ended, cancelled) - confirmed < 0.1, "they end when it is applied, not later"
+    assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (401, "token_revoked")
+
+    def recorded() -> set[str]:
+        with stage.deployment.rest(stage.token) as client:
+            page = client.get("/audit/records", params={"limit": 100}).json()["records"]
+        leaves = [json.loads(record["leaf"]) for record in page]
+        ours = [leaf for leaf in leaves if answer.headers.get("interlock-audit") in (leaf.get("intent"), leaf["id"])]
+        revoked = [leaf for leaf in leaves if leaf.get("action") == "token.revoked" and leaf["target"] == token_id]
+        return {leaf.get("outcome", leaf["kind"]) for leaf in (*ours, *revoked)}
+
+    await until(lambda: {"call.intent", "revoked", "action"} <= recorded(), 15)
+
+
+async def test_revoking_a_user_ends_nothing_of_others(stage: Stage) -> None:
+    _, token = new_token(stage)
+    with stage.deployment.rest(stage.token) as client:
+        receipt = client.post("/revocations", json={"kind": "user", "id": "nobody@example.com"}).raise_for_status()
+        assert receipt.json()["late"] == []
+        wrong = client.post("/revocations", json={"kind": "user"})
+        assert (wrong.status_code, "names nobody" in wrong.text) == (400, True)
+    with stage.deployment.rest(token) as client:
+        assert client.get("/tools").status_code == 200
