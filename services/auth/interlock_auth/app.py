@@ -5,7 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.administrator import FirstAdministrator, ensure_administrator
 from interlock_auth.assertions import Assertions
-from interlock_auth.bus import BusOutlet, bind, ensure_buckets
+from interlock_auth.bus import BusOutlet, bind, bind_tokens, ensure_buckets
+from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
 from interlock_auth.heartbeat import Heartbeats
@@ -19,6 +20,7 @@ from interlock_auth.receipts import Receipts
 from interlock_auth.revocation import Revocations
 from interlock_auth.selectors import Selectors
 from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pair
+from interlock_auth.token_uses import TokenUses
 from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
 from interlock_auth.users import UserRules
 from interlock_common.clock import SYSTEM_CLOCK
@@ -57,13 +59,16 @@ class Auth:
         revocations = Revocations(engine, outlet, clock, receipts)
         lifetime = settings.max_token_lifetime if settings.require_token_expiration else None
         selectors = Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=lifetime)
+        changing, uses = ChangingTokens(engine, outlet, clock), TokenUses(engine, clock)
+        bind_tokens(service.bus, changing, uses)
         self._housekeeping = Housekeeping(
-            engine, self._keyring, self._principals, revocations, selectors, clock, settings.housekeeping_interval
-        )
+            engine, self._keyring, self._principals, revocations, selectors, changing, uses, clock,
+            settings.housekeeping_interval,
+        )  # fmt: skip
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
         Identities.of(engine, outlet, passwords, self._principals, user_rules(settings), clock).bind(service.bus)
-        bind(service.bus, self._principals, Tokens(engine, mint, outlet), revocations, self._keyring, assertions)
+        bind(service.bus, self._principals, Tokens(engine, mint, outlet, clock), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 

@@ -7,9 +7,11 @@ from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
 from interlock_auth.assertions import Assertions
+from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.keys import Keyring
 from interlock_auth.principals import Principals
 from interlock_auth.revocation import Revocations
+from interlock_auth.token_uses import TokenUses
 from interlock_auth.tokens import Tokens
 from interlock_common import kv, telemetry
 from interlock_common.audit_log import AuditLog
@@ -18,9 +20,18 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
 from interlock_common.messages.audit import Action
-from interlock_common.messages.auth import CreateToken, Login, MintAssertion, RevokeToken, RotateKey
-from interlock_common.messages.common import Page
+from interlock_common.messages.auth import (
+    CreateToken,
+    ListTokens,
+    Login,
+    MintAssertion,
+    RevokeToken,
+    RotateKey,
+    UpdateToken,
+)
+from interlock_common.messages.common import ById
 from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, TOKEN_SCOPES, Bucket
+from interlock_common.messages.token_usage import ReportUses
 
 
 def bind(
@@ -29,10 +40,18 @@ def bind(
     """Say which story answers which subject."""
     bus.endpoint(subjects.AUTH_LOGIN, Login, principals.login)
     bus.endpoint(subjects.AUTH_TOKEN_CREATE, CreateToken, tokens.create)
-    bus.endpoint(subjects.AUTH_TOKEN_LIST, Page, tokens.list)
+    bus.endpoint(subjects.AUTH_TOKEN_LIST, ListTokens, tokens.list)
     bus.endpoint(subjects.AUTH_TOKEN_REVOKE, RevokeToken, revocations.revoke)
     bus.endpoint(subjects.AUTH_TOKEN_ASSERTION, MintAssertion, assertions.mint)
     bus.endpoint(subjects.AUTH_KEY_ROTATE, RotateKey, keyring.rotate)
+
+
+def bind_tokens(bus: Bus, changing: ChangingTokens, uses: TokenUses) -> None:
+    """The same for what becomes of tokens once they are minted."""
+    bus.endpoint(subjects.AUTH_TOKEN_GET, ById, changing.get)
+    bus.endpoint(subjects.AUTH_TOKEN_UPDATE, UpdateToken, changing.update)
+    bus.endpoint(subjects.AUTH_TOKEN_USAGE, ById, uses.usage)
+    bus.endpoint(subjects.AUTH_TOKEN_USED, ReportUses, uses.report)
 
 
 async def ensure_buckets(bus: Bus) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from interlock_auth.errors import NotContained
 from interlock_common.messages.auth import Principal, Scopes
 from interlock_common.messages.common import Actor
+from interlock_common.restrictions import widened
 
 ANY = "*"
 
@@ -21,6 +22,8 @@ class Reach:
     teams: frozenset[str] | None
     server_id: str | None = None
     team_permissions: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    limits: Scopes = field(default=Scopes(), compare=False)
+    """From where, when and how often it counts; how far it reaches does not depend on that."""
 
     def holds(self, other: "Reach") -> bool:
         """Whether ``other`` opens nothing that this does not open."""
@@ -29,6 +32,7 @@ class Reach:
             and self.holds_teams_of(other)
             and _within(other.teams, self.teams)
             and self.server_id in (None, other.server_id)
+            and widened(other.limits, self.limits) is None
         )
 
     def holds_teams_of(self, other: "Reach") -> bool:
@@ -62,7 +66,7 @@ def reach_of_token(principal: Principal, grant: Grant) -> Reach:
     else:
         teams = _meet(frozenset(grant.teams), None if principal.is_admin else frozenset(principal.teams))
     in_teams = _in_teams(principal, teams, dict.fromkeys(principal.team_permissions, scoped))
-    return Reach(_meet(_own_permissions(principal), scoped), teams, grant.scopes.server_id, in_teams)
+    return Reach(_meet(_own_permissions(principal), scoped), teams, grant.scopes.server_id, in_teams, grant.scopes)
 
 
 def reach_of_actor(principal: Principal, actor: Actor) -> Reach:
@@ -90,6 +94,22 @@ def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
         raise NotContained("a token without teams would open more than the credential that asks for it")
     if held.server_id not in (None, reach.server_id):
         raise NotContained(f"scopes.server_id must be {held.server_id}, as in the credential that asks for it")
+    if held.limits.usage_limits is not None:
+        raise NotContained("a token with usage_limits mints no other, which would be good for as much once more")
+    if (wider := widened(asked.scopes, held.limits)) is not None:
+        raise NotContained(f"{wider} must be no wider than in the credential that asks for it")
+
+
+def require_narrower(asked: Scopes, minted: Scopes) -> None:
+    """Refuse scopes that would let a token do what it may not do now; each limit that is there must stay."""
+    if minted.server_id not in (None, asked.server_id):
+        raise NotContained("scopes.server_id of a token cannot be changed")
+    had = _permissions(minted.permissions) if minted.permissions else None
+    has = _permissions(asked.permissions) if asked.permissions else None
+    if not _within(has, had):
+        raise NotContained("scopes.permissions of a token can only become fewer")
+    if (wider := widened(asked, minted)) is not None:
+        raise NotContained(f"{wider} of a token can only become narrower")
 
 
 def _require_named(held: Reach, asked: Grant) -> None:

@@ -4,6 +4,7 @@ InterlockError
 ├── InvalidInput
 │   ├── LifetimeRefused     400  a token would live too long, or for ever
 │   ├── NameRefused         400  a token needs a name people can tell it by
+│   ├── ReportRefused       400  an edge tells of uses that cannot be
 │   ├── AudienceRefused     400  an assertion is for another audience than ours
 │   ├── SelectorRefused     400  a revocation names nobody, or a moment to come
 │   ├── PasswordRefused     400  a new password breaks the rules for passwords
@@ -51,6 +52,10 @@ class LifetimeRefused(InvalidInput):
 
 class NameRefused(InvalidInput):
     code = "name_refused"
+
+
+class ReportRefused(InvalidInput):
+    code = "report_refused"
 
 
 class AudienceRefused(InvalidInput):

@@ -4,12 +4,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.identity_store import TeamStore
 from interlock_auth.keys import Keyring
 from interlock_auth.principals import Principals
 from interlock_auth.revocation import Revocations
 from interlock_auth.selectors import Selectors
 from interlock_auth.store import Store
+from interlock_auth.token_uses import TokenUses
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.errors import InterlockError
@@ -29,6 +31,8 @@ class Housekeeping:
         principals: Principals,
         revocations: Revocations,
         selectors: Selectors,
+        changing: ChangingTokens,
+        uses: TokenUses,
         clock: Clock,
         interval: float,
     ) -> None:
@@ -37,6 +41,8 @@ class Housekeeping:
         self._principals = principals
         self._revocations = revocations
         self._selectors = selectors
+        self._changing = changing
+        self._uses = uses
         self._clock = clock
         self._interval = interval
 
@@ -46,11 +52,14 @@ class Housekeeping:
         await self._principals.publish()
         await self._revocations.publish(unpublished_only=False)
         await self._selectors.publish(unpublished_only=False)
+        await self._changing.publish(unpublished_only=False)
 
     async def tidy(self) -> None:
         """Publish what the bus missed, rotate a key that is due, withdraw keys and rows that have ended."""
         await self._revocations.publish(unpublished_only=True)
         await self._selectors.publish(unpublished_only=True)
+        await self._changing.publish(unpublished_only=True)
+        await self._uses.prune()
         await self._principals.directory.publish_missed()
         await self._keyring.rotate_when_due()
         await self._keyring.prune()

@@ -129,7 +129,11 @@ class SigningKeyRow(Base):
 
 
 class TokenRow(Base):
-    """A token that was minted: its SHA-256 and what it may do, never the token."""
+    """A token that was minted: its SHA-256 and what it may do, never the token.
+
+    ``scopes`` are those it has now; where they were ``narrowed``, ``narrowed_revision`` is their sequence in the
+    bucket, absent until they are published. ``used_in_hour`` is of the hour ``used_hour``, counted from the epoch.
+    """
 
     __tablename__ = "tokens"
     __table_args__ = (Index("ix_tokens_listing", "principal", "created_at", "id"),)
@@ -143,6 +147,23 @@ class TokenRow(Base):
     teams: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    narrowed: Mapped[bool] = mapped_column(Boolean, default=False)
+    narrowed_revision: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_at: Mapped[int] = mapped_column(BigInteger, default=0)
+    used_total: Mapped[int] = mapped_column(BigInteger, default=0)
+    used_hour: Mapped[int] = mapped_column(BigInteger, default=0)
+    used_in_hour: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class TokenUseRow(Base):
+    """Requests with a token on one day of UTC, counted from the epoch."""
+
+    __tablename__ = "token_uses"
+
+    token_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    day: Mapped[int] = mapped_column(Integer, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class RevocationRow(Base):

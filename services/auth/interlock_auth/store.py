@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, delete, select, tuple_, update
+from sqlalchemy import case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -92,19 +92,6 @@ class Store:
 
     async def token(self, token_id: str) -> TokenRow | None:
         return await self._session.get(TokenRow, token_id)
-
-    async def tokens(
-        self, principal: str | None, limit: int, before: TokenRow | None = None
-    ) -> Sequence[tuple[TokenRow, bool]]:
-        """Tokens of a principal, or of everyone, newest first, each with whether it is revoked."""
-        revoked = RevocationRow.token_id.is_not(None)
-        query = select(TokenRow, revoked).outerjoin(RevocationRow, RevocationRow.token_id == TokenRow.id)
-        if principal is not None:
-            query = query.where(TokenRow.principal == principal)
-        if before is not None:
-            query = query.where(tuple_(TokenRow.created_at, TokenRow.id) < tuple_(before.created_at, before.id))
-        query = query.order_by(TokenRow.created_at.desc(), TokenRow.id.desc()).limit(limit)
-        return [(row, bool(flag)) for row, flag in await self._session.execute(query)]
 
     async def prune_tokens(self, expired_before: int) -> None:
         await self._session.execute(delete(TokenRow).where(TokenRow.expires_at < expired_before))

@@ -10,22 +10,35 @@ import jwt
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.asking import Asker, asker
 from interlock_auth.containment import Grant, require_contained
-from interlock_auth.errors import LifetimeRefused, NameRefused
+from interlock_auth.errors import LifetimeRefused, NameRefused, NotPermitted
+from interlock_auth.identity_store import TeamStore
 from interlock_auth.keys import Keyring
 from interlock_auth.models import NEVER, TokenRow
 from interlock_auth.outlet import Outlet
+from interlock_auth.owned_tokens import sees_all
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
+from interlock_auth.token_store import TokenStore
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.messages.auth import CreateToken, IssuedToken, Principal, Scopes, TokenList, TokenSummary
-from interlock_common.messages.common import Page
+from interlock_common.messages.auth import (
+    CreateToken,
+    IssuedToken,
+    ListTokens,
+    Principal,
+    Scopes,
+    TokenList,
+    TokenSummary,
+)
+from interlock_common.restrictions import restrictions_of
 
 DEFAULT_ISSUER = "mcpgateway"
 DEFAULT_AUDIENCE = "mcpgateway-api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 _MAX_NAME_LENGTH = 255
+_MAX_DESCRIPTION_LENGTH = 2000
 _MAX_PAGE = 500
 
 
@@ -107,39 +120,62 @@ class Mint:
 class Tokens:
     """What actors do with tokens."""
 
-    def __init__(self, engine: AsyncEngine, mint: Mint, outlet: Outlet) -> None:
+    def __init__(self, engine: AsyncEngine, mint: Mint, outlet: Outlet, clock: Clock) -> None:
         self._engine = engine
         self._mint = mint
         self._outlet = outlet
+        self._clock = clock
 
     async def create(self, request: CreateToken) -> IssuedToken:
         """A token of the actor, contained in the credential that asks for it."""
-        if not request.name.strip() or len(request.name) > _MAX_NAME_LENGTH:
-            raise NameRefused(f"name must have between 1 and {_MAX_NAME_LENGTH} characters")
+        check_texts(request.name, request.description)
+        restrictions_of(request.scopes)
         grant = Grant(request.scopes, request.teams)
         async with transaction(self._engine) as session:
             principal, held = await standing(Store(session), request.actor)
         require_contained(principal, held, grant)
         issued = await self._mint.issue(principal, request.name, request.lifetime, grant)
+        if request.description:
+            async with transaction(self._engine) as session:
+                await TokenStore(session).change_token(issued.id, description=request.description)
         await self._outlet.record(
             "token.created", request.actor.principal, issued.id, name=request.name, expires_at=issued.expires_at,
             scopes=msgspec.to_builtins(grant.scopes), teams=grant.teams,
         )  # fmt: skip
         return issued
 
-    async def list(self, request: Page) -> TokenList:
-        """The actor's tokens, newest first; an unlimited administrator sees everyone's.
+    async def list(self, request: ListTokens) -> TokenList:
+        """The actor's tokens, newest first; an administrator sees everyone's, the owner of a team those for the team.
 
-        The cursor is the id of the last token of the page before.
+        The cursor is the id of the last token of the page before. Raises NotPermitted for somebody else's tokens.
         """
         limit = max(1, min(request.limit, _MAX_PAGE))
         async with transaction(self._engine) as session:
-            store = Store(session)
-            principal, held = await standing(store, request.actor)
-            everyone = principal.is_admin and held.may("tokens.read")
+            store = TokenStore(session)
+            asks = await asker(store, request.actor)
+            everyone = sees_all(asks, "tokens.read")
+            if request.team is not None and not everyone:
+                everyone = await _owns(TeamStore(session), asks, request.team)
+            if not everyone and request.principal not in (None, asks.name):
+                raise NotPermitted("the tokens of others are an administrator's to see")
             before = await store.token(request.cursor) if request.cursor else None
-            rows = await store.tokens(None if everyone else principal.name, limit, before)
-        return TokenList(tuple(_summary(row, revoked=revoked) for row, revoked in rows))
+            whose = request.principal if everyone else asks.name
+            rows = await store.listed(request, whose, before, int(self._clock.time()), limit)
+        return TokenList(tuple(summary(row, revoked=revoked) for row, revoked in rows))
+
+
+async def _owns(store: TeamStore, asks: Asker, team: str) -> bool:
+    """Whether the asker is an owner of the team; one who is not sees their own tokens for it."""
+    member = await store.member(team, asks.name)
+    return member is not None and member.owner and asks.reaches(team)
+
+
+def check_texts(name: str | None, description: str | None) -> None:
+    """Raise NameRefused for what a token cannot be called or described by."""
+    if name is not None and (not name.strip() or len(name) > _MAX_NAME_LENGTH):
+        raise NameRefused(f"name must have between 1 and {_MAX_NAME_LENGTH} characters")
+    if description is not None and len(description) > _MAX_DESCRIPTION_LENGTH:
+        raise NameRefused(f"description must have at most {_MAX_DESCRIPTION_LENGTH} characters")
 
 
 def on_the_wire(expires_at: int) -> int:
@@ -153,8 +189,14 @@ def settings_left_default(rules: TokenRules) -> tuple[str, ...]:
     return tuple(name for name, value, default in named if value == default)
 
 
-def _summary(row: TokenRow, *, revoked: bool) -> TokenSummary:
-    return TokenSummary(row.id, row.name, row.principal, row.created_at, on_the_wire(row.expires_at), revoked)
+def summary(row: TokenRow, *, revoked: bool) -> TokenSummary:
+    """What is shown of a token."""
+    return TokenSummary(
+        row.id, row.name, row.principal, row.created_at, on_the_wire(row.expires_at), revoked, row.description,
+        msgspec.json.decode(row.scopes, type=Scopes),
+        None if row.teams is None else msgspec.json.decode(row.teams, type=tuple[str, ...]),
+        row.last_used_at, row.used_total,
+    )  # fmt: skip
 
 
 def _json(value: object) -> str:

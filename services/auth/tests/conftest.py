@@ -133,7 +133,7 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
     receipts = Receipts(clock, settling=0)
     revocations = Revocations(engine, outlet, clock, receipts)
     return World(
-        engine, clock, outlet, folder, keyring, mint, passwords, Tokens(engine, mint, outlet), principals,
+        engine, clock, outlet, folder, keyring, mint, passwords, Tokens(engine, mint, outlet, clock), principals,
         revocations, Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=90 * 86400), receipts,
     )  # fmt: skip
 

@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
+from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.errors import TokenNotFound
 from interlock_auth.housekeeping import Housekeeping
+from interlock_auth.token_uses import TokenUses
 from interlock_common.errors import Unavailable
 from interlock_common.messages.auth import CreateToken, Revocation, RevokeToken, revocation_key
 from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
@@ -15,8 +17,9 @@ def published(world: Any) -> dict[str, Revocation]:
 
 def housekeeping(world: Any) -> Housekeeping:
     return Housekeeping(
-        world.engine, world.keyring, world.principals, world.revocations, world.selectors, world.clock, 15
-    )
+        world.engine, world.keyring, world.principals, world.revocations, world.selectors,
+        ChangingTokens(world.engine, world.outlet, world.clock), TokenUses(world.engine, world.clock), world.clock, 15,
+    )  # fmt: skip
 
 
 async def test_a_revocation_is_published_until_its_token_has_expired(world: Any) -> None:

@@ -10,8 +10,8 @@ from interlock_auth.errors import LifetimeRefused, NameRefused, NotContained
 from interlock_auth.store import Store
 from interlock_auth.tokens import Mint, TokenRules, settings_left_default
 from interlock_common.database import transaction
-from interlock_common.messages.auth import CreateToken, Principal, RevokeToken, Scopes, SigningKey
-from interlock_common.messages.common import Actor, Page
+from interlock_common.messages.auth import CreateToken, ListTokens, Principal, RevokeToken, Scopes, SigningKey
+from interlock_common.messages.common import Actor
 
 
 def verified(world: Any, token: str) -> dict[str, Any]:
@@ -132,8 +132,8 @@ async def test_tokens_are_listed_newest_first_page_by_page(world: Any) -> None:
         world.clock.advance(1)
         ids.insert(0, (await world.tokens.create(CreateToken(admin, f"t{number}", 600))).id)
     await world.revocations.revoke(RevokeToken(admin, ids[3]))
-    first = (await world.tokens.list(Page(admin, limit=3))).tokens
-    rest = (await world.tokens.list(Page(admin, cursor=first[-1].id, limit=3))).tokens
+    first = (await world.tokens.list(ListTokens(admin, limit=3))).tokens
+    rest = (await world.tokens.list(ListTokens(admin, cursor=first[-1].id, limit=3))).tokens
     assert [token.id for token in (*first, *rest)] == ids
     assert [token.id for token in (*first, *rest) if token.revoked] == [ids[3]]
 
@@ -143,8 +143,8 @@ async def test_everyone_sees_their_own_tokens_and_an_administrator_all(world: An
     user = await world.add("u@example.com", "tools.execute")
     await world.tokens.create(CreateToken(admin, "a", 60))
     await world.tokens.create(CreateToken(user, "u", 60))
-    assert {token.name for token in (await world.tokens.list(Page(user))).tokens} == {"u"}
-    assert {token.name for token in (await world.tokens.list(Page(admin))).tokens} == {"a", "u"}
+    assert {token.name for token in (await world.tokens.list(ListTokens(user))).tokens} == {"u"}
+    assert {token.name for token in (await world.tokens.list(ListTokens(admin))).tokens} == {"a", "u"}
 
 
 def test_default_names_are_known_as_such() -> None:

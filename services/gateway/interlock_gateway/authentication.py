@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import jwt
@@ -27,6 +28,7 @@ from interlock_gateway.usage import Uses
 
 _MAX_TOKEN_BYTES = 8192
 _CACHED_TOKENS = 10_000
+_NOWHERE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +66,35 @@ class Caller:
     permissions: frozenset[str]
     scopes: Scopes
     traces: Traces | None = None
+    team_permissions: Mapping[str, tuple[str, ...]] = _NOWHERE
 
     @property
     def revoked_with(self) -> tuple[str, ...]:
         """The ids of the tokens with any of which this one is revoked."""
         return (self.token_id,) if self.traces is None else self.traces.ids
 
-    def may(self, permission: str) -> bool:
-        """Whether both the principal and the token have ``permission``."""
+    def may(self, permission: str, team: str | None = None) -> bool:
+        """Whether both the principal and the token have ``permission``, for what belongs to ``team`` where one is."""
         held = self.is_admin or permission in self.permissions or "*" in self.permissions
+        if not held and team is not None:
+            held = permission in self.team_permissions.get(team, ())
         scoped = self.scopes.permissions
         return held and (not scoped or permission in scoped or "*" in scoped)
 
     def actor(self) -> Actor:
         """This caller as other services are told of it: an administrator only with a token that is not narrowed."""
         held = ("*",) if self.is_admin else tuple(sorted(self.permissions))
+        scoped = self.scopes.permissions
+        if scoped and "*" not in scoped:
+            held = tuple(name for name in scoped if self.may(name))
+        in_teams = {team: tuple(n for n in names if self.may(n, team)) for team, names in self.team_permissions.items()}
         return Actor(
             principal=self.principal,
             is_admin=self.unrestricted and not self.scopes.permissions,
             teams=tuple(sorted(self.teams)),
-            permissions=self.scopes.permissions or held,
+            permissions=held,
             token_id=self.token_id,
+            team_permissions=in_teams,
         )
 
 
@@ -192,8 +202,14 @@ class Authenticator:
             key=published,
             id=token_id,
             traces=traces_of(
-                token_id, claims.parents, principal=claims.sub, teams=claims.teams or (), session=claims.sid,
-                certificate=claims.certificate, issued_at=claims.iat, kid=published.kid,
+                token_id,
+                claims.parents,
+                principal=claims.sub,
+                teams=claims.teams or (),
+                session=claims.sid,
+                certificate=claims.certificate,
+                issued_at=claims.iat,
+                kid=published.kid,
             ),
             expires_at=claims.exp,
             teams=claims.teams,
@@ -229,4 +245,7 @@ def _caller(token: VerifiedToken, principal: Principal, scopes: Scopes, expires_
         permissions=frozenset(principal.permissions),
         scopes=scopes,
         traces=token.traces,
+        team_permissions=_NOWHERE
+        if not principal.team_permissions or principal.is_admin
+        else {team: names for team, names in principal.team_permissions.items() if team in teams},
     )

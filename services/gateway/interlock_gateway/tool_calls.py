@@ -151,7 +151,7 @@ class ToolCalls:
             data = {"code": "definition_quarantined", "digest": route.definition.digest}
             message = f"{call.target} has changed at its upstream, and waits to be accepted"
             raise RpcError(jsonrpc.DENIED, message, data=data)
-        if not caller.may(operation.permission):
+        if not caller.may(operation.permission, route.upstream.team):
             raise ScopeMissing(
                 f"{operation.method} needs the permission {operation.permission}", scope=operation.permission
             )

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from interlock_common.messages.auth import Scopes, TimeRestrictions, UsageLimits
+
 type Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -20,11 +22,47 @@ class LoginBody(Body):
     password: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
-class ScopesBody(Body):
+class LimitBody(Body):
+    """A limit: a field that nobody knows is refused, since passing it over would leave out the limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=8192)
+
+
+class TimesBody(LimitBody):
+    """When a token counts, by the clocks of a time zone (IANA): ``HH:MM``, days from ``mon`` to ``sun``."""
+
+    days: Annotated[tuple[Name, ...], Field(max_length=7)] = ()
+    start_time: Annotated[str, Field(pattern=r"^\d\d:\d\d$")] = "00:00"
+    end_time: Annotated[str, Field(pattern=r"^\d\d:\d\d$")] = "24:00"
+    timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
+
+
+class UsesBody(LimitBody):
+    """How many requests a token is good for."""
+
+    requests_per_hour: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    requests_per_day: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    requests_total: Annotated[int, Field(ge=1, le=2**31)] | None = None
+
+
+class ScopesBody(LimitBody):
     """What a token is limited to."""
 
     server_id: Name | None = None
     permissions: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
+    ip_restrictions: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    time_restrictions: TimesBody | None = None
+    usage_limits: UsesBody | None = None
+
+    def scopes(self) -> Scopes:
+        times, uses = self.time_restrictions, self.usage_limits
+        return Scopes(
+            self.server_id,
+            self.permissions,
+            self.ip_restrictions,
+            None if times is None else TimeRestrictions(**times.model_dump()),
+            None if uses is None or uses == UsesBody() else UsageLimits(**uses.model_dump()),
+        )
 
 
 class TokenBody(Body):
@@ -34,6 +72,7 @@ class TokenBody(Body):
     lifetime: Annotated[int, Field(ge=1, le=10 * 365 * 86400, description="in seconds")] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     scopes: ScopesBody = ScopesBody()
+    description: Annotated[str, Field(max_length=2000)] = ""
     teams: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
 
     @model_validator(mode="after")
@@ -46,6 +85,14 @@ class TokenBody(Body):
     def seconds(self) -> int:
         """How long the token lasts; a day where nothing is said."""
         return self.lifetime or (self.expires_in_days or 1) * 86400
+
+
+class TokenChangesBody(Body):
+    """What changes of a token; what is not named stays as it is."""
+
+    name: Name | None = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    scopes: ScopesBody | None = None
 
 
 class RevocationBody(Body):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from interlock_common.errors import NotFound
-from interlock_common.messages import audit, auth, catalog, certs, common, plugins, revocation, subjects
+from interlock_common.messages import audit, auth, catalog, certs, common, plugins, revocation, subjects, token_usage
 from interlock_gateway.rest.testing import ACTOR, FakeWorld
 
 SCHEMA = b'{ "type":"object", "$defs":{"a":{"x":1.10}} }'
@@ -24,6 +24,7 @@ DESK = catalog.VirtualServer("desk", "Desk", "ada@example.com", tools=("u1/add",
 CHECKPOINT = audit.Checkpoint("note", "key")
 STORED = audit.StoredRecord(0, "r1", "{}")
 PAGE = common.Page(ACTOR)
+TOKEN = auth.TokenSummary("t1", "ci", "ada@example.com", 1, 2, revoked=False)
 
 ROUTES: list[tuple[str, str, Any, str, msgspec.Struct, msgspec.Struct, int]] = [
     ("POST", "/gateways", {"name": "Notes", "url": NOTES.url, "team_id": "red", "visibility": "team"},
@@ -53,8 +54,25 @@ ROUTES: list[tuple[str, str, Any, str, msgspec.Struct, msgspec.Struct, int]] = [
     ("POST", "/tokens", {"name": "ci", "expires_in_days": 2, "scopes": {"permissions": ["tools.read"]}, "teams": []},
      subjects.AUTH_TOKEN_CREATE, auth.IssuedToken("t", "secret", 9),
      auth.CreateToken(ACTOR, "ci", 2 * 86400, auth.Scopes(None, ("tools.read",)), ()), 201),
+    ("POST", "/tokens",
+     {"name": "ci", "lifetime": 60, "description": "nightly", "scopes": {
+         "ip_restrictions": ["10.0.0.0/8"], "time_restrictions": {"days": ["mon"], "timezone": "Europe/Berlin"},
+         "usage_limits": {"requests_per_day": 9}}},
+     subjects.AUTH_TOKEN_CREATE, auth.IssuedToken("t", "secret", 9),
+     auth.CreateToken(ACTOR, "ci", 60, auth.Scopes(
+         None, (), ("10.0.0.0/8",), auth.TimeRestrictions(("mon",), timezone="Europe/Berlin"),
+         auth.UsageLimits(requests_per_day=9)), description="nightly"), 201),
     ("GET", "/tokens?limit=5&cursor=c", None, subjects.AUTH_TOKEN_LIST, auth.TokenList(()),
-     common.Page(ACTOR, "c", 5), 200),
+     auth.ListTokens(ACTOR, "c", 5), 200),
+    ("GET", "/tokens?principal=eve&name=ci&status=revoked", None, subjects.AUTH_TOKEN_LIST, auth.TokenList(()),
+     auth.ListTokens(ACTOR, principal="eve", name="ci", status="revoked"), 200),
+    ("GET", "/teams/red/tokens", None, subjects.AUTH_TOKEN_LIST, auth.TokenList(()),
+     auth.ListTokens(ACTOR, team="red"), 200),
+    ("GET", "/tokens/t1", None, subjects.AUTH_TOKEN_GET, TOKEN, common.ById(ACTOR, "t1"), 200),
+    ("PUT", "/tokens/t1", {"name": "cd", "scopes": {"server_id": "desk"}}, subjects.AUTH_TOKEN_UPDATE, TOKEN,
+     auth.UpdateToken(ACTOR, "t1", "cd", scopes=auth.Scopes("desk")), 200),
+    ("GET", "/tokens/t1/usage", None, subjects.AUTH_TOKEN_USAGE, token_usage.TokenUsage("t1", 1, 2, 1, ()),
+     common.ById(ACTOR, "t1"), 200),
     ("DELETE", "/tokens/t1", None, subjects.AUTH_TOKEN_REVOKE, revocation.Receipt("t1", 7, 2, 2, 3.5),
      auth.RevokeToken(ACTOR, "t1"), 200),
     ("POST", "/revocations", {"kind": "user", "id": "ada", "reason": "left"}, subjects.AUTH_REVOCATION_CREATE,

@@ -1,0 +1,82 @@
+"""How tokens are used: counted as the edges tell it, and shown to whoever the tokens belong to."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from interlock_auth.asking import asker
+from interlock_auth.errors import ReportRefused
+from interlock_auth.models import TokenRow
+from interlock_auth.owned_tokens import owned
+from interlock_auth.token_store import TokenStore
+from interlock_common.clock import Clock
+from interlock_common.database import transaction
+from interlock_common.messages.auth import Scopes
+from interlock_common.messages.common import ById
+from interlock_common.messages.token_usage import (
+    DayOfUse,
+    ReportUses,
+    TokenStanding,
+    TokenUsage,
+    UsesCounted,
+)
+
+HOUR, DAY = 3600, 86400
+DAYS_KEPT = 90
+_MOST_IN_REPORT = 1000
+_MOST_REQUESTS = 2**40
+
+
+class TokenUses:
+    """Counts, and answers how a token stands."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def report(self, request: ReportUses) -> UsesCounted:
+        """Count what an edge says it let in; what it says of tokens that are not ours is passed over."""
+        if len(request.uses) > _MOST_IN_REPORT:
+            raise ReportRefused(f"a report is of {_MOST_IN_REPORT} tokens at most")
+        now = int(self._clock.time())
+        standings: list[TokenStanding] = []
+        async with transaction(self._engine) as session:
+            store = TokenStore(session)
+            for use in sorted(request.uses, key=lambda each: each.id):  # one order, so that no two wait for each other
+                if not 0 < use.count <= _MOST_REQUESTS:
+                    raise ReportRefused("a token was used at least once")
+                # A clock of an edge that runs ahead must not open the next hour before it has come.
+                row = await store.count_use(use.id, use.count, min(use.last_at, now))
+                if row is not None and msgspec.json.decode(row.scopes, type=Scopes).usage_limits is not None:
+                    standings.append(await self._standing(store, row))
+        return UsesCounted(tuple(standings))
+
+    async def usage(self, request: ById) -> TokenUsage:
+        """The use of one's own token, or of any for an administrator: the last 90 days."""
+        async with transaction(self._engine) as session:
+            store = TokenStore(session)
+            row = await owned(store, await asker(store, request.actor), request.id, "tokens.read")
+            days = await store.days_of_use(row.id, DAYS_KEPT)
+        hour = int(self._clock.time()) // HOUR
+        in_hour = row.used_in_hour if row.used_hour == hour else 0
+        return TokenUsage(
+            row.id,
+            row.last_used_at,
+            row.used_total,
+            in_hour,
+            tuple(DayOfUse(_date(each.day), each.count) for each in days),
+        )
+
+    async def prune(self) -> None:
+        async with transaction(self._engine) as session:
+            await TokenStore(session).prune_uses(int(self._clock.time()) // DAY - DAYS_KEPT)
+
+    async def _standing(self, store: TokenStore, row: TokenRow) -> TokenStanding:
+        day = row.last_used_at // DAY
+        in_day = await store.used_on(row.id, day)
+        return TokenStanding(row.id, row.used_hour, row.used_in_hour, day, in_day, row.used_total)
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY, UTC).date().isoformat()
