@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-_TOOL: dict[str, Any] = {"name": "wait", "description": "Wait for half a minute.", "inputSchema": {"type": "object", "properties": {}}}
+_TOOL: dict[str, Any] = {"name": "wait", "description": "Wait.", "inputSchema": {"type": "object", "properties": {}}}
 _SAID: dict[str, dict[str, Any]] = {
     "server/discover": {
         "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
