@@ -13,6 +13,10 @@ from interlock_auth.heartbeat import Heartbeats
 from interlock_auth.housekeeping import Housekeeping
 from interlock_auth.identities import Identities
 from interlock_auth.keys import Keyring, KeyRules
+from interlock_auth.oauth import AuthorizationServer, OAuthRules
+from interlock_auth.oauth_grants import LifetimeRules
+from interlock_auth.oauth_registration import RegistrationRules
+from interlock_auth.oauth_sessions import SessionRules
 from interlock_auth.password_rules import PasswordRules
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
@@ -67,9 +71,15 @@ class Auth:
         )  # fmt: skip
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
-        Identities.of(engine, outlet, passwords, self._principals, user_rules(settings), clock).bind(service.bus)
+        Identities.of(engine, outlet, passwords, self._principals, selectors, user_rules(settings), clock).bind(
+            service.bus
+        )
         bind(service.bus, self._principals, Tokens(engine, mint, outlet, clock), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
+        oauth = AuthorizationServer(
+            engine, self._principals, mint, revocations, outlet, oauth_rules(settings), clock,
+        )  # fmt: skip
+        oauth.bind(service.bus)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:
@@ -144,6 +154,15 @@ def user_rules(settings: Settings) -> UserRules:
         special=settings.password_require_special,
     )
     return UserRules(passwords, registration=settings.public_registration_enabled)
+
+
+def oauth_rules(settings: Settings) -> OAuthRules:
+    access = min(settings.oauth_access_token_lifetime, settings.max_token_lifetime)
+    return OAuthRules(
+        LifetimeRules(access, settings.oauth_refresh_token_lifetime, settings.jwt_audience),
+        SessionRules(settings.browser_session_idle, settings.browser_session_lifetime),
+        RegistrationRules(settings.clients_register, settings.oauth_max_clients),
+    )
 
 
 def brought_key(settings: Settings) -> SigningPair | None:

@@ -11,6 +11,7 @@ from interlock_auth.own_password import PasswordChanges
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import Principals
 from interlock_auth.roles import Roles
+from interlock_auth.selectors import Selectors
 from interlock_auth.teams import Teams
 from interlock_auth.users import UserRules, Users
 from interlock_common.bus import Bus
@@ -37,13 +38,14 @@ class Identities:
         outlet: Outlet,
         passwords: Passwords,
         principals: Principals,
+        selectors: Selectors,
         rules: UserRules,
         clock: Clock,
     ) -> Self:
         directory = principals.directory
         return cls(
             Users(engine, directory, outlet, passwords, rules, clock),
-            PasswordChanges(engine, directory, outlet, passwords, principals, rules.passwords),
+            PasswordChanges(engine, directory, outlet, passwords, principals, selectors, rules.passwords, clock),
             Teams(engine, directory, outlet, clock),
             Invitations(engine, directory, outlet, clock),
             Roles(engine, directory, outlet, clock),

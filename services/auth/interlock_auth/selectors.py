@@ -17,7 +17,14 @@ from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.messages.auth import RevokeToken
 from interlock_common.messages.resources import REVOCATIONS
-from interlock_common.messages.revocation import FOR_EVER, Receipt, Revoke, SelectorRevocation, selector_key
+from interlock_common.messages.revocation import (
+    FOR_EVER,
+    Receipt,
+    Revoke,
+    Selector,
+    SelectorRevocation,
+    selector_key,
+)
 from interlock_common.messages.subjects import EVT_SELECTOR_REVOKED
 
 _MAX_SUBJECT_LENGTH = 320
@@ -52,13 +59,23 @@ class Selectors:
             return await self._tokens.revoke(RevokeToken(request.actor, selector.id, request.reason))
         began = self._clock.monotonic()
         row = await self._remember(request)
+        revision = await self._tell(row)
+        receipt = Receipt(row.subject, revision, kind=selector.kind, before=row.before)
+        return await self._receipts.of(receipt, began)
+
+    async def end_user(self, name: str, before: int, *, by: str, reason: str) -> None:
+        """Revoke what a user was issued before ``before``, for a story that has decided that ``by`` may."""
+        async with transaction(self._engine) as session:
+            row = await self._store(SelectorStore(session), Selector("user", name), before, by, reason)
+        await self._tell(row)
+
+    async def _tell(self, row: SelectorRow) -> int:
         revision = await self._publish(row)
         await self._outlet.event(EVT_SELECTOR_REVOKED, _published(row))
         self._outlet.record_soon(
             f"{row.kind}.revoked", row.revoked_by, row.subject or row.kind, reason=row.reason, before=row.before
         )
-        receipt = Receipt(row.subject, revision, kind=selector.kind, before=row.before)
-        return await self._receipts.of(receipt, began)
+        return revision
 
     async def publish(self, *, unpublished_only: bool) -> int:
         """Put selectors into the bucket that can still concern a token; answers how many."""
@@ -87,14 +104,16 @@ class Selectors:
             own = selector.kind == "user" and selector.id == principal.name
             if not own and not (principal.is_admin and held.may(_PERMISSION)):
                 raise NotContained(f"only an administrator who may {_PERMISSION} revokes what is not theirs alone")
-            store = SelectorStore(session)
-            row = SelectorRow(
-                kind=selector.kind, subject=selector.id, before=before, revoked_at=now, revoked_by=principal.name,
-                reason=request.reason[:MAX_REASON_LENGTH], expires_at=await self._expiry(store, before), revision=None,
-            )  # fmt: skip
-            await store.tighten(row)
-            known = await store.get(row.kind, row.subject)
-        return known or row
+            return await self._store(SelectorStore(session), selector, before, principal.name, request.reason)
+
+    async def _store(self, store: SelectorStore, selector: Selector, before: int, by: str, reason: str) -> SelectorRow:
+        """The row of a selector, which reaches at least as far as what is asked for."""
+        row = SelectorRow(
+            kind=selector.kind, subject=selector.id, before=before, revoked_at=int(self._clock.time()), revoked_by=by,
+            reason=reason[:MAX_REASON_LENGTH], expires_at=await self._expiry(store, before), revision=None,
+        )  # fmt: skip
+        await store.tighten(row)
+        return await store.get(row.kind, row.subject) or row
 
     async def _expiry(self, store: SelectorStore, before: int) -> int:
         """When the last token it can concern has ended, by the limit of now and by what was minted."""

@@ -12,6 +12,7 @@ from interlock_auth.errors import (
     LoginRefused,
     NameTaken,
     NotAssignable,
+    NotContained,
     NotPermitted,
     PasswordMustChange,
     PasswordRefused,
@@ -58,7 +59,9 @@ def identities(world: Any) -> Identities:
 
 def make(world: Any, *, registration: bool = False) -> Identities:
     rules = UserRules(PasswordRules(), registration)
-    return Identities.of(world.engine, world.outlet, world.passwords, world.principals, rules, world.clock)
+    return Identities.of(
+        world.engine, world.outlet, world.passwords, world.principals, world.selectors, rules, world.clock
+    )
 
 
 def published(world: Any, name: str) -> Principal:
@@ -191,6 +194,21 @@ async def test_a_one_time_password_opens_nothing_but_its_change(world: Any, iden
     assert not (await world.principals.login(Login(ADA, PASSWORD))).must_change_password
     with pytest.raises(LoginRefused):
         await world.principals.login(Login(ADA, made.one_time_password))
+
+
+async def test_a_new_password_ends_what_was_issued_before(world: Any, identities: Identities) -> None:
+    root = await world.administrator()
+    await person(identities, root, ADA)
+    login = await world.principals.login(Login(ADA, PASSWORD))
+    world.clock.advance(1)
+    await identities.passwords.change(ChangePassword(Actor(ADA, token_id=login.id), PASSWORD, "something entirely new"))
+    with pytest.raises(NotContained, match="revoked"):
+        await identities.users.get(ByName(Actor(ADA, token_id=login.id), ADA))
+    anew = await world.principals.login(Login(ADA, "something entirely new"))
+    assert await identities.users.get(ByName(Actor(ADA, token_id=anew.id), ADA))
+    await identities.passwords.reset(ResetPassword(root, ADA))
+    with pytest.raises(NotContained, match="revoked"):
+        await identities.users.get(ByName(Actor(ADA, token_id=anew.id), ADA))
 
 
 async def test_guesses_at_the_present_password_count_as_failed_logins(world: Any, identities: Identities) -> None:
