@@ -72,6 +72,8 @@ _group("prompts", "things", "prompts", "Prompts of all gateways: list, show, acc
 _group("users", "users", "app", "People and service accounts: list, add, change, remove, passwords.")
 _group("teams", "teams", "app", "Teams: list, make, members, invitations.")
 _group("roles", "roles", "app", "Roles: list, make, give, withdraw.")
+_group("tokens", "revoking", "tokens", "Tokens: revoke.")
+_group("revoke", "revoking", "app", "Revoke all tokens of a user, team, certificate or session, or every one.")
 _group("audit", "audit", "audit_app", "Follow, list and verify the audit trail.")
 
 StateFolder = Annotated[
@@ -195,6 +197,28 @@ def connect(
     with _told():
         offer = Offer(name, tuple(command or ()), server, visibility, team, description)
         asyncio.run(run(endpoint_of(url, token_file, state), offer))
+
+
+@app.command()
+def explain(
+    token: Annotated[str, typer.Option("--token", help="Whose call: @FILE, env:NAME, or - for standard input.")],
+    tool: Annotated[str, typer.Option("--tool", help="The tool, by the name that clients see.")],
+    server: Annotated[str | None, typer.Option("--server", help="The virtual server, if at one.")] = None,
+    address: Annotated[str | None, typer.Option("--address", help="The address the call comes from.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="The gateway.", envvar="INTERLOCK_URL")] = None,
+    as_token_file: Annotated[
+        Path | None, typer.Option("--as-token-file", help="A file with the token of who asks; else INTERLOCK_TOKEN.")
+    ] = None,
+    state: StateFolder = _STATE,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Say which rule lets a call through or refuses it, and why."""
+    from interlock_cli.connect import endpoint_of
+    from interlock_cli.explain import explain as run
+
+    with _told():
+        run(endpoint_of(url, as_token_file, state), token, tool, server, address, as_json=as_json)
 
 
 @app.command()

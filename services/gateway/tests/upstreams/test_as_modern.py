@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -209,6 +209,21 @@ async def test_nobody_comes_back_so_the_call_is_cancelled_and_the_state_says_so(
         await edge.retry(answer, {"elicitation-1": SAID})
     edge.clock.advance(2)
     with pytest.raises(RpcError, match="has expired"):
+        await edge.retry(answer, {"elicitation-1": SAID})
+
+
+async def test_a_call_that_waits_ends_when_its_token_no_longer_counts(edge: Edge) -> None:
+    transport = edge.upstream(asks_a_name)
+    counting = {"ada": True}
+    answer = await edge.call(replace(call_of(), counts=lambda: counting["ada"]))
+    edge.holding.end_revoked()
+    assert not transport.closed.is_set()
+    counting["ada"] = False
+    edge.holding.end_revoked()
+    async with asyncio.timeout(5):
+        await transport.closed.wait()
+    assert transport.cancelled == 1
+    with pytest.raises(RpcError, match="ask anew"):
         await edge.retry(answer, {"elicitation-1": SAID})
 
 
