@@ -1,5 +1,6 @@
 """What one MCP endpoint offers: public names and URIs, and where each of them leads."""
 
+import hashlib
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from itertools import chain
 import msgspec
 
 from interlock_common.messages.catalog import Definition, DefinitionKind, Upstream, VirtualServer
+from interlock_gateway.claims_to_names import Claim, Claims
 from interlock_gateway.param_headers import ParamHeaders
 from interlock_gateway.uris import Rename, Template, public_uri, scheme_of
 
@@ -28,7 +30,7 @@ PROBLEM_META = "dev.interlock/unreachable"
 class Route:
     """One public name: the upstream behind it, and what it is there."""
 
-    __slots__ = ("__dict__", "definition", "kind", "prefixed", "public_name", "rename", "tool", "upstream")
+    __slots__ = ("__dict__", "claim", "definition", "kind", "prefixed", "public_name", "rename", "tool", "upstream")
 
     def __init__(
         self, kind: DefinitionKind, public_name: str, upstream: Upstream, definition: Definition, *, prefixed: bool
@@ -40,8 +42,14 @@ class Route:
         self.prefixed = prefixed
         self.rename: Rename | None = None
         """What URIs of the upstream are called here; None where they keep their names."""
+        self.claim: Claim[Route] = Claim(self, (public_name,))
         self.tool = ""
         """The tool that began the task that this leads to."""
+
+    def call(self, name: str) -> None:
+        """Give it another public name."""
+        self.public_name = name
+        self.__dict__.pop("public", None)
 
     @property
     def usable(self) -> bool:
@@ -100,6 +108,7 @@ class Offer:
         self.always = server is None or server.prefix == "always"
         self.routes: dict[DefinitionKind, dict[str, Route]] = {kind: {} for kind in KINDS}
         self.blocks: dict[str, Block] = {}
+        self._claims: dict[DefinitionKind, Claims[Route]] = {kind: Claims() for kind in KINDS}
         self._order: list[tuple[str, str]] = []
         present = sorted(upstreams, key=lambda upstream: upstream.slug)
         self._taken = Counter(
@@ -112,26 +121,40 @@ class Offer:
 
     def put(self, upstream: Upstream) -> None:
         """Take in an upstream as it is now."""
-        self.remove(upstream.id)
         routes: dict[DefinitionKind, list[Route]] = {kind: [] for kind in KINDS}
         for kind, definition in self._chosen(upstream):
-            route = self._route(kind, upstream, definition)
-            routes[kind].append(route)
-            self.routes[kind][route.public_name] = route
-        rename = self._rename(upstream, routes["resource"])
-        for route in chain.from_iterable(routes.values()):
-            route.rename = rename
-        self.blocks[upstream.id] = Block(upstream, routes)
+            routes[kind].append(self._route(kind, upstream, definition))
+        self._exchange(upstream.id, Block(upstream, routes))
         insort(self._order, (upstream.slug, upstream.id))
 
     def remove(self, upstream_id: str) -> None:
-        block = self.blocks.pop(upstream_id, None)
-        if block is None:
-            return
-        for kind, routes in block.routes.items():
-            for route in routes:
-                del self.routes[kind][route.public_name]
-        self._order = [place for place in self._order if place[1] != upstream_id]
+        if upstream_id in self.blocks:
+            self._exchange(upstream_id, None)
+
+    def _exchange(self, upstream_id: str, block: Block | None) -> None:
+        """Put a block in the place of the one that was there; names are those of all that is there then."""
+        before = self.blocks.pop(upstream_id, None)
+        if before is not None:
+            self._order = [place for place in self._order if place[1] != upstream_id]
+        if block is not None:
+            self.blocks[upstream_id] = block
+        concerned = {upstream_id}
+        for kind in KINDS:
+            gone = before.routes[kind] if before else ()
+            new = block.routes[kind] if block else ()
+            moved = [claim.holder for claim in self._claims[kind].change(_claims(gone), _claims(new))]
+            known = self.routes[kind]
+            for route in (*gone, *moved):
+                if known.get(route.public_name) is route:
+                    del known[route.public_name]
+            for route in moved:
+                route.call(route.claim.name)
+                known[route.public_name] = route
+                concerned.add(route.upstream.id)
+        for block_of in (self.blocks[each] for each in concerned if each in self.blocks):
+            rename = self._rename(block_of.upstream, block_of.routes["resource"])
+            for route in chain.from_iterable(block_of.routes.values()):
+                route.rename = rename
 
     def upstreams(self, after: str = "") -> Iterator[tuple[str, Block]]:
         """Slug and block of each upstream in a stable order, from the slug ``after`` on, that one included."""
@@ -210,12 +233,14 @@ class Offer:
     def _route(self, kind: DefinitionKind, upstream: Upstream, definition: Definition) -> Route:
         alias = self._alias(upstream, definition)
         name = alias or definition.name
-        prefixed = self.always or (alias is None and self._taken[kind, name] > 1) or name in self.routes[kind]
+        prefixed = self.always or (alias is None and self._taken[kind, name] > 1)
         if prefixed:
             name = public_uri(upstream.slug, name) if kind in _BY_URI else f"{upstream.slug}-{name}"
-        while name in self.routes[kind]:  # a name that others can be prefixed into: never last-writer-wins
-            name = f"{name}-{upstream.id[:6]}"
-        return Route(kind, name, upstream, definition, prefixed=prefixed and kind in _BY_URI)
+        route = Route(kind, name, upstream, definition, prefixed=prefixed and kind in _BY_URI)
+        own = hashlib.sha256(f"{upstream.id}/{definition.name}".encode()).hexdigest()[:32]
+        names = (name, f"{name}-{upstream.id[:6]}", f"{name}-{own}")  # the last cannot be made to collide
+        route.claim = Claim(route, names, chosen=alias is not None)
+        return route
 
     def _rename(self, upstream: Upstream, resources: Iterable[Route]) -> Rename | None:
         if self.always:
@@ -231,3 +256,7 @@ class Offer:
         if self.server is None or self.server.prefix != "custom":
             return None
         return self.server.aliases.get(f"{upstream.id}/{definition.name}")
+
+
+def _claims(routes: Iterable[Route]) -> Iterator[Claim[Route]]:
+    return (route.claim for route in routes)

@@ -41,6 +41,7 @@ _MAX_ASKED = 64
 _SEND_SECONDS = 30.0
 _CANCELLED = "notifications/cancelled"
 
+
 class WsGone(Exception):
     """The client has left, or takes nothing any more."""
 

@@ -1,5 +1,6 @@
 """Names and URIs of an endpoint: how they are made, where they lead, what they cost when something changes."""
 
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -75,6 +76,51 @@ def test_names_that_are_made_to_collide_lose_nothing_and_go_as_they_came() -> No
     offer.put(upstream("a-b", tools=crafted[1:]))
     offer.remove("a-b-id")
     assert names(offer) == list(offer.routes["tool"]) == ["a-b-c"]
+
+
+def called(offer: Offer) -> dict[str, str]:
+    """Whose tool each public name leads to."""
+    found = {name: f"{route.upstream.id}/{route.definition.name}" for name, route in offer.routes["tool"].items()}
+    assert sorted(names(offer)) == sorted(found)
+    for name, route in offer.routes["tool"].items():
+        assert msgspec.json.decode(route.public)["name"] == name
+    return found
+
+
+TANGLED = (
+    upstream("a", tools=(definition("b-c"), definition("b-c-a-id"), definition("alone"))),
+    upstream("a-b", tools=tuple(definition(name) for name in ("c", "c-a-b-id", "c-a-b-id-a-b-id"))),
+    upstream("a-b-c", tools=(definition("a-b-id"), definition("a-id"), definition("other"))),
+)
+
+
+@pytest.mark.parametrize("order", list(permutations(TANGLED)))
+def test_names_are_the_same_whatever_came_first_and_whatever_was_there_before(order: tuple[Upstream, ...]) -> None:
+    expected = called(Offer(None, TANGLED))
+    assert expected["a-alone"] == "a-id/alone"
+    assert len(expected) == 9
+    offer = Offer(None, ())
+    for each in order:
+        offer.put(each)
+    assert called(offer) == expected
+    for each in order:
+        offer.remove(each.id)
+        assert called(offer) == called(Offer(None, [other for other in TANGLED if other.id in offer.blocks]))
+        offer.put(upstream(each.slug, tools=(definition("x"),)))
+        offer.put(each)
+        assert called(offer) == expected
+
+
+def test_nobody_takes_over_a_prefixed_name() -> None:
+    offer = Offer(None, [upstream("a", tools=(definition("b-c"),)), upstream("a-b", tools=(definition("c"),))])
+    assert called(offer) == {"a-b-c-a-id": "a-id/b-c", "a-b-c-a-b-id": "a-b-id/c"}
+    assert all(route.public_name != "a-b-c" for route in offer.routes["tool"].values())
+
+
+def test_a_name_that_one_chose_gives_way_to_none_that_came_about() -> None:
+    chosen = server("custom", "aa", "notes", "zz", aliases={"zz-id/x": "aa-read"})
+    offer = Offer(chosen, [files("notes"), files("aa"), upstream("zz", tools=(definition("x"),))])
+    assert called(offer) == {"aa-read": "zz-id/x", "aa-read-aa-id": "aa-id/read", "notes-read": "notes-id/read"}
 
 
 def test_a_server_offers_the_things_it_chose_of_each_kind() -> None:

@@ -52,8 +52,9 @@ def test_no_tool_takes_the_name_of_another() -> None:
     tricky = upstream_at("http://z/", "other-echo", id="u3", name="zz", slug="zz")
     server = VirtualServer("s1", "s", ROOT, upstreams=("u1", "u2", "u3"))
     routes = catalog(NOTES, OTHER, tricky, server).offer("s1").routes["tool"]
-    assert routes["other-echo"].upstream.id == "u2"
-    assert routes["zz-other-echo"].upstream.id == "u3"
+    assert "other-echo" not in routes
+    assert routes["other-echo-u2"].upstream.id == "u2"
+    assert routes["other-echo-u3"].upstream.id == "u3"
     assert "echo" not in routes
 
 
