@@ -55,6 +55,7 @@ from interlock_gateway.requests import Scope
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.dependencies import RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
+from interlock_gateway.rest.well_known_files import WellKnownFiles
 from interlock_gateway.resuming import Resuming
 from interlock_gateway.reverse import Tunnels
 from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
@@ -171,7 +172,10 @@ class Edge:
         self._notices = Notices(service.bus, self._subscribed)
         self._changes = Changes(self._catalog, self._listeners, self._notices.say)
         self._follow()
-        rest = create_rest_app(self._rest_dependencies())
+        rest = create_rest_app(self._rest_dependencies(), WellKnownFiles.of(
+            enabled=settings.well_known_enabled, contact=settings.security_contact,
+            custom=settings.well_known_custom_files,
+        ))  # fmt: skip
         mcp = self._mcp_endpoint()
         self._ws = self._ws_endpoint(mcp)
         endpoints = Endpoints(

@@ -18,7 +18,8 @@ from interlock_gateway.requests import Receive, Scope
 
 _UNCOUNTED = frozenset({"/health", "/ready"})
 """What load balancers ask, of which one address may have all."""
-_LOGINS = frozenset({"/auth/login", "/oauth/login"})
+_LOGINS = frozenset({"/auth/login", "/auth/register", "/oauth/login", "/oauth/authorize"})
+"""Where passwords are tried, and accounts made."""
 _MCP = re.compile(r"(?:/servers/[^/]{1,128})?/(?:mcp|sse|messages)/?|/rpc")
 _PROBLEM = (b"content-type", problem.MEDIA_TYPE.encode())
 

@@ -8,6 +8,7 @@ from interlock_gateway.rest import (
     audit,
     configuration,
     consents,
+    docs_page,
     documents,
     grants,
     openapi,
@@ -22,10 +23,12 @@ from interlock_gateway.rest import (
     tokens,
     upstreams,
     users,
+    well_known_files,
     wellknown,
 )
 from interlock_gateway.rest.bodies import BoundedBodies
 from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.rest.well_known_files import WellKnownFiles
 
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
@@ -35,7 +38,7 @@ _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""
 
 
-def create_rest_app(deps: RestDependencies) -> FastAPI:
+def create_rest_app(deps: RestDependencies, files: WellKnownFiles | None = None) -> FastAPI:
     """The application on ``deps``; it asks for no lifespan."""
     app = FastAPI(
         title="Interlock",
@@ -51,6 +54,8 @@ def create_rest_app(deps: RestDependencies) -> FastAPI:
     app.add_middleware(BoundedBodies, documents=_DOCUMENTS)
     problems.install(app)
     documents.install(app)
+    docs_page.install(app)
+    well_known_files.install(app, files or WellKnownFiles())
     for module in _ROUTERS:
         app.include_router(module.router)
     return app

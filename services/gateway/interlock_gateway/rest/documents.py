@@ -34,12 +34,13 @@ def install(app: FastAPI) -> None:
     """Serve the document, to those who may use what it describes."""
 
     async def openapi_document(_actor: CurrentActor) -> Response:
-        return answer(_document(app))
+        return answer(document_of(app))
 
     app.add_api_route("/openapi.json", openapi_document, methods=["GET"], include_in_schema=False)
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def document_of(app: FastAPI) -> dict[str, Any]:
+    """The document, made once."""
     if app.openapi_schema is None:
         document = app.openapi()
         _, components = msgspec.json.schema_components(_described.values(), ref_template=_REFERENCE)

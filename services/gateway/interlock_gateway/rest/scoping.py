@@ -2,7 +2,7 @@
 
 from interlock_gateway.errors import ScopeMissing
 
-DOCUMENTATION = frozenset({"/openapi.json"})
+DOCUMENTATION = frozenset({"/openapi.json", "/docs", "/redoc"})
 """Exempt from the limit, and open to nobody without a credential."""
 
 
