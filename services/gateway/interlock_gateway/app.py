@@ -35,9 +35,9 @@ from interlock_gateway.confirming import Confirming
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.edge_consents import consents_at
 from interlock_gateway.exchange_server import ExchangeServer
-from interlock_gateway.guard.front import Guard
+from interlock_gateway.guard.front import Guard, KeptOut
 from interlock_gateway.guard.gossip import Gossip
-from interlock_gateway.guard.rate_limits import COUNTED, RateLimited, RateLimits
+from interlock_gateway.guard.rate_limits import COUNTED, RateLimits
 from interlock_gateway.holding import Holding
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.http_front import HttpFront
@@ -343,9 +343,9 @@ class Edge:
 
     def _guarded(self, app: Router) -> Guard:
         settings = self._settings
-        return Guard(app, self._limits, settings.proxies, settings.cors, settings.security_headers, self._too_many)
+        return Guard(app, self._limits, settings.proxies, settings.cors, settings.security_headers, self._kept_out)
 
-    def _too_many(self, error: RateLimited, scope: Scope) -> None:
+    def _kept_out(self, error: KeptOut, scope: Scope) -> None:
         client = scope["client"]
         if error.noted:
             self._front.recorder.refusal(

@@ -12,6 +12,7 @@ from interlock_gateway.guard.client_address import TrustedProxies, limited_addre
 from interlock_gateway.guard.origins import Cors
 from interlock_gateway.guard.rate_limits import COUNTED, Counted, RateLimited, RateLimits
 from interlock_gateway.guard.security_headers import Pairs, SecurityHeaders
+from interlock_gateway.guard.single_headers import HeaderRepeated, check_single
 from interlock_gateway.refusals import as_rpc
 from interlock_gateway.reply import JSON, Send
 from interlock_gateway.requests import Receive, Scope
@@ -29,12 +30,13 @@ _NO_CONTENT = 204
 _TRY_LATER = 1013  # the IANA registry of close codes
 
 type App = Callable[[Scope, Receive, Send], Awaitable[None]]
-type Refused = Callable[[RateLimited, Scope], None]
+type KeptOut = RateLimited | HeaderRepeated
+type Refused = Callable[[KeptOut, Scope], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Wraps the application; ``refused`` is told of requests that were too many, to record them."""
+    """Wraps the application; ``refused`` is told of requests that came no further, to record them."""
 
     app: App
     limits: RateLimits
@@ -56,7 +58,8 @@ class Guard:
         if path not in _UNCOUNTED:
             try:
                 self._count(scope, path, counted)
-            except RateLimited as error:
+                check_single(scope["headers"])
+            except (RateLimited, HeaderRepeated) as error:
                 self.refused(error, scope)
                 await _refuse(scope, receive, answering, error)
                 return
@@ -106,7 +109,7 @@ class Guard:
             await _answer(send, _NO_CONTENT, b"", told)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, error: RateLimited) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: KeptOut) -> None:
     """Refuse in the words of what was asked: JSON-RPC, a problem document, or instead of a WebSocket."""
     kind = ""
     if scope["type"] == "websocket":
@@ -116,7 +119,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: RateLimited
             return
         kind = "websocket."
     status, body, headers = _as_rpc(error) if _MCP.fullmatch(scope["path"]) else _as_problem(error)
-    await _answer(send, status, body, (*headers, _retry_after(error)), kind)
+    await _answer(send, status, body, (*headers, *_retry_after(error)), kind)
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Pairs, kind: str = "") -> None:
@@ -134,5 +137,5 @@ def _as_problem(error: InterlockError) -> tuple[int, bytes, Pairs]:
     return error.status, problem.encode(problem.problem_of(error)), (_PROBLEM,)
 
 
-def _retry_after(error: RateLimited) -> tuple[bytes, bytes]:
-    return b"retry-after", str(error.fields["retry_after"]).encode()
+def _retry_after(error: KeptOut) -> Pairs:
+    return ((b"retry-after", str(error.fields["retry_after"]).encode()),) if isinstance(error, RateLimited) else ()

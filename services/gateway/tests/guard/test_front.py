@@ -16,9 +16,9 @@ from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
 from interlock_gateway.guard.buckets import Rate
 from interlock_gateway.guard.client_address import TrustedProxies
-from interlock_gateway.guard.front import Guard
+from interlock_gateway.guard.front import Guard, KeptOut
 from interlock_gateway.guard.origins import Cors, Origins
-from interlock_gateway.guard.rate_limits import ADDRESS, COUNTED, LOGIN, PRINCIPAL, RateLimited, RateLimits
+from interlock_gateway.guard.rate_limits import ADDRESS, COUNTED, LOGIN, PRINCIPAL, RateLimits
 from interlock_gateway.guard.security_headers import SecurityHeaders
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import FakeWorld
@@ -58,7 +58,7 @@ class Guarded:
 
         return Guard(seen, self.world.limits, self.proxies, self.cors, self.headers, self._refused)
 
-    def _refused(self, error: RateLimited, scope: dict[str, Any]) -> None:
+    def _refused(self, error: KeptOut, scope: dict[str, Any]) -> None:
         self.refused.append((scope["path"], error.noted))
 
 
@@ -140,6 +140,23 @@ async def test_an_address_without_a_credential_is_limited_too_and_each_endpoint_
             await session.ws_connect(f"{url}/ws")
         assert refused.value.status == 429
     assert [noted for _, noted in guarded.refused] == [True, *[False] * 5]
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+@pytest.mark.parametrize("path", ["/mcp", "/gateways"])
+async def test_whoever_shows_two_credentials_is_refused_whichever_of_them_is_good(
+    notes: EdgeWorld, path: str, good_first: bool
+) -> None:
+    guarded = Guarded(notes)
+    asked = call(notes)
+    good = ("Authorization", asked["headers"].pop("authorization"))
+    both = [good, ("Authorization", "Bearer other")]
+    asked["headers"] = [*asked["headers"].items(), *(both if good_first else reversed(both))]
+    async with http(guarded) as (session, url), session.post(url + path, **asked) as answer:
+        assert answer.status == 400
+        assert "header_repeated" in await answer.text()
+        assert "retry-after" not in answer.headers
+    assert guarded.refused == [(path, True)]
 
 
 async def test_logins_are_limited_by_address_before_anybody_is_asked(world: EdgeWorld) -> None:
