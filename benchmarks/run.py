@@ -28,6 +28,8 @@ OUTPUT = HERE.parent / "build" / "bench.json"
 ROUNDS = 3
 SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
 BUDGET_RATIO, BUDGET_RATIO_PLUGIN, BUDGET_ADDED_MS, BUDGET_REST_MB, BUDGET_START_S = 3.0, 4.0, 1.2, 120.0, 5.0
+UNREACHED = "1000000/1000000"
+"""A rate limit that is counted like any other, and that no load here comes to."""
 NO_PLUGINS = "plugins: []\n"
 ONE_PLUGIN = """plugins:
   - name: SecretsDetection
@@ -58,7 +60,8 @@ def stack(folder: Path, plugins: str) -> Generator[dict[str, Any]]:
     config.write_text(plugins)
     interlock = str(Path(sys.executable).with_name("interlock"))
     command = [interlock, "up", "--state", str(folder), "--port", str(port), "--json"]
-    with process(*command, PLUGINS_CONFIG_PATH=str(config)) as started:
+    limits = {f"RATE_LIMIT_{each}": UNREACHED for each in ("PRINCIPAL", "TOKEN", "ADDRESS", "LOGIN")}
+    with process(*command, PLUGINS_CONFIG_PATH=str(config), **limits) as started:
         assert started.stdout is not None
         line = started.stdout.readline()
         if not line:
@@ -107,7 +110,7 @@ async def rounds(targets: list[Target], connections: int) -> dict[str, Measured]
 
 def main() -> int:
     console = Console()
-    with ExitStack() as started, tempfile.TemporaryDirectory(prefix="interlock-bench-") as scratch:
+    with ExitStack() as started, tempfile.TemporaryDirectory(prefix="interlock-bench-", ignore_cleanup_errors=True) as scratch:
         upstream_port, bare_port = choose_free(2)
         upstream = f"http://127.0.0.1:{upstream_port}/mcp"
         started.enter_context(process(sys.executable, str(HERE / "upstream.py"), "--port", str(upstream_port)))
