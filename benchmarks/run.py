@@ -110,7 +110,10 @@ async def rounds(targets: list[Target], connections: int) -> dict[str, Measured]
 
 def main() -> int:
     console = Console()
-    with ExitStack() as started, tempfile.TemporaryDirectory(prefix="interlock-bench-", ignore_cleanup_errors=True) as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="interlock-bench-", ignore_cleanup_errors=True) as scratch,
+        ExitStack() as started,
+    ):
         upstream_port, bare_port = choose_free(2)
         upstream = f"http://127.0.0.1:{upstream_port}/mcp"
         started.enter_context(process(sys.executable, str(HERE / "upstream.py"), "--port", str(upstream_port)))
