@@ -35,6 +35,7 @@ from interlock_gateway.confirming import Confirming
 from interlock_gateway.consenting import Consenting
 from interlock_gateway.edge_consents import consents_at
 from interlock_gateway.exchange_server import ExchangeServer
+from interlock_gateway.explaining import Explainer
 from interlock_gateway.guard.front import Guard, KeptOut
 from interlock_gateway.guard.gossip import Gossip
 from interlock_gateway.guard.rate_limits import COUNTED, RateLimits
@@ -370,6 +371,7 @@ class Edge:
             signing_keys=self._mirrors.keys,
             tunnels=self._tunnels,
             consents=self._consents,
+            explain=Explainer(self._authenticator, self._catalog, self._limits).explain,
             public_url=self._settings.public_url.rstrip("/"),
             ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
         )

@@ -115,7 +115,7 @@ def check_type(header: dict[str, Any]) -> None:
     """Refuse what is signed by the same keys and is no access token (RFC 8725, section 3.11)."""
     kind = header.get("typ", "jwt")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise TokenRejected("the token does not count: it is no access token")
+        raise TokenMalformed("the token does not count: it is no access token")
 
 
 def wrong_audience() -> TokenAudience:

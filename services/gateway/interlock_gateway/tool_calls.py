@@ -143,19 +143,9 @@ class ToolCalls:
 
     def _authorized_route(self, call: Call) -> Route:
         """The route of a public name, if the caller may take it; what one may not see is unknown, word for word."""
-        caller, operation = call.caller, call.operation
-        route = operation.find(offer_for(self.catalog, caller, call.server_id), call.target, caller)
-        if route is None or not may_see(caller, route):
-            raise operation.unknown(call.target, call.modern)
-        if not route.usable:
-            data = {"code": "definition_quarantined", "digest": route.definition.digest}
-            message = f"{call.target} has changed at its upstream, and waits to be accepted"
-            raise RpcError(jsonrpc.DENIED, message, data=data)
-        if not caller.may(operation.permission, route.upstream.team):
-            raise ScopeMissing(
-                f"{operation.method} needs the permission {operation.permission}", scope=operation.permission
-            )
-        return route
+        return authorized_route(
+            self.catalog, call.caller, call.operation, call.server_id, call.target, modern=call.modern
+        )
 
     async def _request(
         self, call: Call, route: Route, original: str, payload: bytes, record: CallRecord
@@ -245,6 +235,24 @@ async def _pass_request(envelope: jsonrpc.Envelope, client: Client, exchange: Ex
     else:
         result = response.result if isinstance(response.result, msgspec.Raw) else msgspec.Raw(b"{}")
         await exchange.answer(jsonrpc.answer(upstream_id, bytes(result)))
+
+
+def authorized_route(
+    catalog: Catalog, caller: Caller, operation: Operation, server_id: str | None, target: str, *, modern: bool
+) -> Route:
+    """The decision about a call, for the call itself and for whoever asks why it would end so."""
+    route = operation.find(offer_for(catalog, caller, server_id), target, caller)
+    if route is None or not may_see(caller, route):
+        raise operation.unknown(target, modern)
+    if not route.usable:
+        data = {"code": "definition_quarantined", "digest": route.definition.digest}
+        message = f"{target} has changed at its upstream, and waits to be accepted"
+        raise RpcError(jsonrpc.DENIED, message, data=data)
+    if not caller.may(operation.permission, route.upstream.team):
+        raise ScopeMissing(
+            f"{operation.method} needs the permission {operation.permission}", scope=operation.permission
+        )
+    return route
 
 
 def _hook_context(call: Call, route: Route, original: str) -> HookContext:

@@ -10,6 +10,7 @@ from interlock_gateway.rest import (
     consents,
     docs_page,
     documents,
+    explain,
     grants,
     openapi,
     overview,
@@ -32,7 +33,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
-    tokens, revocations, overview, audit, wellknown,
+    tokens, revocations, explain, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""

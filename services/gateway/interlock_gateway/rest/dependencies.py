@@ -8,9 +8,11 @@ import msgspec
 from fastapi import Depends, Request
 
 from interlock_common.clock import SYSTEM_CLOCK, Clock
+from interlock_common.errors import Unavailable
 from interlock_common.messages.auth import SigningKey
 from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
+from interlock_common.messages.explaining import Asked, Explanation
 from interlock_common.messages.gateway import Tunnel
 from interlock_gateway.upstreams.consents import Consents
 
@@ -35,6 +37,10 @@ class TunnelList(Protocol):
     async def close(self, actor: Actor, tunnel_id: str) -> None: ...
 
 
+def unexplained(_asked: Asked) -> Explanation:
+    raise Unavailable("this edge explains no decisions")
+
+
 @dataclass(frozen=True)
 class RestDependencies:
     """Everything outside of REST that its routes use.
@@ -51,6 +57,7 @@ class RestDependencies:
     ready: Callable[[], list[str]]
     tunnels: TunnelList
     consents: Consents
+    explain: Callable[[Asked], Explanation] = unexplained
     public_url: str = ""
     clock: Clock = SYSTEM_CLOCK
 
