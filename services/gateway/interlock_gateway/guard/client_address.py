@@ -25,9 +25,8 @@ class TrustedProxies:
         self._networks = _networks(text)
         self.trusts: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._trusts)
         """Whether a peer is a trusted proxy."""
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
+        self.known = bool(self._networks)
+        """Whether there is any."""
 
     def client(self, peer: str, headers: Headers) -> str:
         """The address of the client behind ``peer``, which is a trusted proxy."""

@@ -46,19 +46,19 @@ class Guard:
     refused: Refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.proxies:
+        if self.proxies.known:
             self._see_through(scope)
         counted = scope[COUNTED] = Counted()
-        origin = b""
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                origin = value
+        said = scope["headers"]
+        by_name = dict(said)
+        origin: bytes = by_name.get(b"origin", b"")
         answering = self._answering(send, counted, origin, https=scope["scheme"] in _OVER_TLS)
         path: str = scope["path"]
         if path not in _UNCOUNTED:
             try:
                 self._count(scope, path, counted)
-                check_single(scope["headers"])
+                if len(by_name) != len(said):
+                    check_single(said)
             except (RateLimited, HeaderRepeated) as error:
                 self.refused(error, scope)
                 await _refuse(scope, receive, answering, error)

@@ -35,7 +35,7 @@ def test_the_right_most_address_that_is_no_proxy_is_the_client(forwarded: list[s
 def test_only_the_networks_named_are_trusted() -> None:
     assert [PROXIES.trusts(peer) for peer in ("10.255.0.1", "::ffff:10.0.0.1", "2001:db8:aaaa::1")] == [True] * 3
     assert [PROXIES.trusts(peer) for peer in ("11.0.0.1", "2001:db8:aaab::1", "unix", "")] == [False] * 4
-    assert (bool(PROXIES), bool(TrustedProxies(""))) == (True, False)
+    assert (PROXIES.known, TrustedProxies("").known) == (True, False)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "proxy.internal", "10.0.0.0/33"])
