@@ -13,14 +13,13 @@ from interlock_common.errors import InterlockError, NotFound, Unavailable
 from interlock_common.messages.gateway import AskStream, StreamState
 from interlock_common.messages.subjects import edge, session_stream
 from interlock_gateway.journal import Journal, Reading
-from interlock_gateway.reply import Reply
+from interlock_gateway.reply import SEND_SECONDS, Reply
 from interlock_gateway.running import call_lost
 from interlock_gateway.session_client import (
     LAST_HEADER,
     MORE_HEADER,
     NUMBER_HEADER,
     REQUEST_HEADER,
-    SEND_SECONDS,
     EventId,
     SessionReply,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -13,10 +14,10 @@ from interlock_gateway.client_address import client_address
 from interlock_gateway.errors import TokenRevoked
 from interlock_gateway.guard.rate_limits import COUNTED, RateLimited, RateLimits
 from interlock_gateway.jsonrpc import INTERNAL_ERROR, RpcError
-from interlock_gateway.leaving import Gone
 from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.recording import Recorder
 from interlock_gateway.refusals import as_rpc, challenge, check_origin
+from interlock_gateway.reply import Gone
 from interlock_gateway.requests import McpRequest
 from interlock_gateway.routing import Catalog
 
@@ -96,13 +97,15 @@ class HttpFront:
         oauth = self.catalog.advertises_oauth(request.server_id)
         headers = challenge(cause, request.headers, request.server_id, self.public_url, oauth=oauth)
         body = jsonrpc.failure(request.request_id, error.error)
-        await reply.answer(body, status=error.status, headers=headers)
+        with suppress(Gone):
+            await reply.answer(body, status=error.status, headers=headers)
 
     async def _end(self, request: McpRequest) -> None:
         """The token was revoked meanwhile: say so where that is still possible, and close."""
         if request.reply.streaming and request.scope["method"] == "GET":
             if not request.reply.finished:
-                await request.reply.end_stream()
+                with suppress(Gone):
+                    await request.reply.end_stream()
         else:
             cause = TokenRevoked("the token has been revoked")
             await self.refuse(request, as_rpc(cause), cause)

@@ -4,25 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from interlock_gateway.reply import Gone
 from interlock_gateway.requests import Receive
 
 _PATIENCE_SECONDS = 0.25
 """Most calls are over before then, and cost no watcher."""
 
 
-class Gone(Exception):
-    """The client left before it was answered, so nobody is there to be told anything."""
-
-
 @asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncGenerator[None]:
-    """Cancel the block when the client disconnects; it then raises Gone."""
+async def while_connected(receive: Receive, lost: asyncio.Event) -> AsyncGenerator[None]:
+    """Cancel the block when the client disconnects, or is ``lost``; it then raises Gone."""
     task = asyncio.current_task()
     if task is None:  # only a coroutine that runs in a task can be cancelled
         raise RuntimeError("a call must run in a task")
     loop = asyncio.get_running_loop()
     watchers: list[asyncio.Task[None]] = []
-    timer = loop.call_later(_PATIENCE_SECONDS, lambda: watchers.append(loop.create_task(_cancel(task, receive))))
+    timer = loop.call_later(_PATIENCE_SECONDS, lambda: watchers.append(loop.create_task(_cancel(task, receive, lost))))
     try:
         yield
     except asyncio.CancelledError:
@@ -36,7 +33,16 @@ async def while_connected(receive: Receive) -> AsyncGenerator[None]:
             watcher.cancel()
 
 
-async def _cancel(task: asyncio.Task[object], receive: Receive) -> None:
+async def _cancel(task: asyncio.Task[object], receive: Receive, lost: asyncio.Event) -> None:
+    ways = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(lost.wait())]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+    task.cancel("the client left")
+
+
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    task.cancel("the client left")

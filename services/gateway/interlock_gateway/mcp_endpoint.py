@@ -89,7 +89,7 @@ class McpEndpoint:
             request.target = operation.target(params)
         named = request.target if operation is not None and operation.in_header else None
         check_modern(request.headers, meta, request.method, named)
-        async with while_connected(request.receive):
+        async with while_connected(request.receive, request.reply.lost):
             with self.traffic.pulse.beating(request.reply):
                 await self.methods.serve(_incoming(request, caller, params, meta), request.reply)
 

@@ -16,6 +16,16 @@ _STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 )
 RECORD_HEADER = b"interlock-audit"
+SEND_SECONDS = 30.0
+"""How long a reader may take for a part of what is said; one that is slow but reads is no reader too slow."""
+_PART = 256 * 1024
+
+
+class Gone(BaseException):
+    """The client left before it was answered, so nobody is there to be told anything.
+
+    No error, as a cancellation is none: whatever turns errors into answers must let it pass.
+    """
 
 
 class Reply:
@@ -24,7 +34,7 @@ class Reply:
     ``quiet`` counts the seconds since something was sent, for whoever keeps the connection alive.
     """
 
-    __slots__ = ("_send", "finished", "quiet", "record_id", "sending", "size", "started", "streaming")
+    __slots__ = ("_send", "finished", "lost", "quiet", "record_id", "sending", "size", "started", "streaming")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -34,6 +44,8 @@ class Reply:
         self.size = 0
         self.quiet = 0.0
         self.record_id = ""
+        self.lost = asyncio.Event()
+        """Set when the reader has taken nothing for so long that it counts as gone."""
         self.sending = asyncio.Lock()
         """Held while something is sent: signs of life come from elsewhere than the answer."""
 
@@ -113,4 +125,16 @@ class Reply:
     async def _body(self, body: bytes, *, more: bool) -> None:
         self.size += len(body)
         self.quiet = 0.0
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        last = max(len(body) - 1, 0) // _PART
+        try:
+            for number in range(last + 1):
+                part = body[number * _PART : (number + 1) * _PART] if last else body
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._send({"type": "http.response.body", "body": part, "more_body": more or number < last})
+        except TimeoutError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The reader takes nothing; an answer without an end makes the server close the connection."""
+        self.lost.set()
+        raise Gone

@@ -57,7 +57,7 @@ class RpcEndpoint:
         incoming = Incoming(caller, None, envelope.id, envelope.method, params, meta, request.peer)
         token = otel_context.attach(telemetry.continue_or_begin(request.trace_carrier(meta)))
         try:
-            async with while_connected(request.receive):
+            async with while_connected(request.receive, request.reply.lost):
                 await self.methods.serve(incoming, request.reply)
         finally:
             request.target = incoming.target

@@ -26,8 +26,8 @@ from interlock_gateway.authentication import Caller
 from interlock_gateway.changes import LIST_CHANGES, UPDATED, Changes, Interest
 from interlock_gateway.feed import GET, Feed
 from interlock_gateway.journal import Journal
-from interlock_gateway.reply import Reply
-from interlock_gateway.session_client import PRIMED_SINCE, RETRY_MS, SEND_SECONDS
+from interlock_gateway.reply import SEND_SECONDS, Reply
+from interlock_gateway.session_client import PRIMED_SINCE, RETRY_MS
 from interlock_gateway.sessions import OpenSession, SessionEnd
 from interlock_gateway.upstreams.sessions import SHARED
 

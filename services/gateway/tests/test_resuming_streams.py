@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from interlock_common.testing.waiting import until
-from interlock_gateway import following, pulse, session_client, streams
+from interlock_gateway import following, pulse, reply, session_client, streams
 from interlock_gateway.testing import EVE
 from interlock_gateway.testing_edges import Conversing, Edge, call_body, events_of
 
@@ -103,7 +103,7 @@ async def test_the_work_goes_on_when_the_client_leaves(edges: Edges, upstream: C
 async def test_a_reader_that_takes_nothing_is_let_go_and_misses_nothing(
     edges: Edges, upstream: Conversing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_client, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(reply, "SEND_SECONDS", 0.05)
     first, second = edges
     session = await first.initialize()
     opened = first.open(call_body(), session)
