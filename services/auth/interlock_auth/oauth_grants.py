@@ -21,12 +21,10 @@ from interlock_common.database import transaction
 from interlock_common.errors import InterlockError
 from interlock_common.messages.auth import Principal, RevokeToken, Scopes
 from interlock_common.messages.common import Actor
-from interlock_common.messages.oauth import TokenAnswer
+from interlock_common.messages.oauth import MCP_SCOPES, TokenAnswer
 from interlock_common.messages.permissions import PERMISSIONS
 
 OFFLINE = "offline_access"
-DEFAULT_SCOPES = ("tools.read", "tools.execute", "resources.read", "prompts.read", "servers.read")
-"""What a client gets that asks for nothing in particular: what MCP needs."""
 _MAX_SCOPE = 4096
 _strings = msgspec.json.Decoder(tuple[str, ...])
 
@@ -90,7 +88,7 @@ class GrantFamilies:
             "token.created", principal.name, issued.id, name=f"OAuth: {grant.client_name}", client_id=grant.client_id,
             grant=grant.id, scopes=scopes, resource=grant.resource, expires_at=issued.expires_at,
         )  # fmt: skip
-        return TokenAnswer(issued.token, lifetime, " ".join(scopes), refresh_token=refresh)
+        return TokenAnswer(issued.token, lifetime, " ".join(scopes), "Bearer", refresh)
 
     async def end(self, grant: GrantRow, reason: str) -> None:
         """End a family: nothing is issued for it any more, and what was issued is revoked at every edge."""
@@ -127,7 +125,7 @@ def selectors_of(principal: Principal) -> list[tuple[str, str]]:
     return [("all", ""), ("user", principal.name), *(("team", team) for team in principal.teams)]
 
 
-def scopes_asked(scope: str, otherwise: tuple[str, ...] = DEFAULT_SCOPES) -> tuple[str, ...]:
+def scopes_asked(scope: str, otherwise: tuple[str, ...] = MCP_SCOPES) -> tuple[str, ...]:
     """The permissions that a ``scope`` parameter names, each once, in their usual order; raises InvalidScope.
 
     ``otherwise`` is what is meant where it names none.

@@ -54,7 +54,8 @@ from interlock_gateway.recording import Recorder
 from interlock_gateway.request_state import RequestStates
 from interlock_gateway.requests import Scope
 from interlock_gateway.rest.app import create_rest_app
-from interlock_gateway.rest.dependencies import RestDependencies
+from interlock_gateway.rest.client_documents import ClientDocuments
+from interlock_gateway.rest.dependencies import OAuthFace, RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
 from interlock_gateway.rest.well_known_files import WellKnownFiles
 from interlock_gateway.resuming import Resuming
@@ -373,7 +374,15 @@ class Edge:
             consents=self._consents,
             explain=Explainer(self._authenticator, self._catalog, self._limits).explain,
             public_url=self._settings.public_url.rstrip("/"),
+            oauth=self._oauth_face(),
             ready=lambda: [f"{name}: {reason}" for name, reason in self._service.health.problems().items()],
+        )
+
+    def _oauth_face(self) -> OAuthFace:
+        settings = self._settings
+        documents = ClientDocuments(self._transports.endpoints, self._service.clock)
+        return OAuthFace(
+            settings.cookies, settings.clients_register, documents if settings.oauth_client_documents else None
         )
 
     async def _actor(self, request: Request) -> Actor:

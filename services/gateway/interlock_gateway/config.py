@@ -37,6 +37,8 @@ class Settings(GuardSettings):
     allow_upstream_networks: str = ""
     revocation_lease: float = Field(default=5.0, ge=2.0)
     best_effort_methods: str = ""
+    oauth_dynamic_registration: bool | None = None
+    oauth_client_documents: bool = True
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)
     audit_digest_key: SecretStr | None = None
 
@@ -44,6 +46,13 @@ class Settings(GuardSettings):
     def going_on(self) -> frozenset[str]:
         """The methods that are served while revocations are stale."""
         return frozenset(name.strip() for name in self.best_effort_methods.split(",") if name.strip())
+
+    @property
+    def clients_register(self) -> bool:
+        """Whether it is said that OAuth clients register themselves; where it is not set, in development only."""
+        if self.oauth_dynamic_registration is None:
+            return self.environment == "development"
+        return self.oauth_dynamic_registration
 
     @property
     def own_url(self) -> str:

@@ -4,6 +4,9 @@ import msgspec
 
 from interlock_common.messages.common import Actor
 
+MCP_SCOPES = ("tools.read", "tools.execute", "resources.read", "prompts.read", "servers.read")
+"""What a client gets that asks for nothing in particular: what MCP needs."""
+
 
 class RegisterClient(msgspec.Struct, frozen=True, omit_defaults=True):
     """``svc.auth.oauth.register``: client metadata (RFC 7591) as JSON; without ``actor`` by the client itself."""
@@ -122,7 +125,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     access_token: str
     expires_in: int
     scope: str
-    token_type: str = "Bearer"  # noqa: S105 - a type, RFC 6750
+    token_type: str
     refresh_token: str | None = None
 
 

@@ -5,6 +5,10 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
+from interlock_common.messages.oauth import MCP_SCOPES
+
+_CLIENT_AUTH = ("none", "client_secret_basic", "client_secret_post")
+
 
 class AccessToken(msgspec.Struct, frozen=True):
     """The answer to a login (RFC 6749, section 5.1); ``expires_in`` in seconds.
@@ -37,7 +41,37 @@ class ResourceMetadata(msgspec.Struct, frozen=True):
     """Protected resource metadata (RFC 9728, section 2)."""
 
     resource: str
+    authorization_servers: tuple[str, ...] = ()
+    scopes_supported: tuple[str, ...] = MCP_SCOPES
     bearer_methods_supported: tuple[str, ...] = ("header",)
+
+
+class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
+    """Authorization server metadata (RFC 8414, section 2)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str
+    introspection_endpoint: str
+    jwks_uri: str
+    client_id_metadata_document_supported: bool
+    registration_endpoint: str | msgspec.UnsetType = msgspec.UNSET
+    scopes_supported: tuple[str, ...] = MCP_SCOPES
+    response_types_supported: tuple[str, ...] = ("code",)
+    response_modes_supported: tuple[str, ...] = ("query",)
+    grant_types_supported: tuple[str, ...] = ("authorization_code", "refresh_token")
+    token_endpoint_auth_methods_supported: tuple[str, ...] = _CLIENT_AUTH
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] = _CLIENT_AUTH
+    code_challenge_methods_supported: tuple[str, ...] = ("S256",)
+    authorization_response_iss_parameter_supported: bool = True
+
+
+class OAuthRefusal(msgspec.Struct, frozen=True):
+    """An error in the words of OAuth (RFC 6749, section 5.2)."""
+
+    error: str
+    error_description: str
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

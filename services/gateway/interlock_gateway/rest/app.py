@@ -12,6 +12,8 @@ from interlock_gateway.rest import (
     documents,
     explain,
     grants,
+    oauth,
+    oauth_pages,
     openapi,
     overview,
     problems,
@@ -33,6 +35,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
+    oauth, oauth_pages,
     tokens, revocations, explain, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")

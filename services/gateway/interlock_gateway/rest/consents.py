@@ -4,12 +4,10 @@ They are for browsers and ask for no token: whoever has the address, which is se
 use, may confirm. So the page says for whom and for what, and only a POST from that page, in that browser, goes on.
 """
 
-import base64
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
 from html import escape
 from urllib.parse import parse_qs, urlencode
 
@@ -17,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from interlock_common.errors import InterlockError
 from interlock_gateway.rest.dependencies import Deps
+from interlock_gateway.rest.pages import facts, page, page_headers
 from interlock_gateway.upstreams.consents import ConsentRefused
 
 _COOKIE = "interlock-consent"
@@ -24,13 +23,7 @@ _PATH = "/oauth/upstreams"
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_FORM = 16 * 1024
 _COOKIE_SECONDS = 900
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:12vh auto;padding:0 1rem;color:#1c2733}"
-    "h1{font-size:1.3rem}dt{color:#5a6876}dd{margin:0 0 .8rem;font-weight:600;overflow-wrap:anywhere}"
-    "button{font:inherit;padding:.5rem 1.2rem;border:0;border-radius:.4rem;background:#0b6e4f;color:#fff}"
-)
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
+_ANYWHERE = "'self' https: http:"  # a form leads on to an authorization server
 router = APIRouter(prefix=_PATH, include_in_schema=False)
 
 
@@ -41,8 +34,8 @@ async def finish(request: Request, deps: Deps) -> Response:
         upstream, principal = await deps.consents.finish(dict(request.query_params), _browser(request))
     except InterlockError as error:
         return _refused(error)
-    facts = _facts({"Server": upstream, "On behalf of": principal})
-    return _page("Done", f"{facts}<p>Interlock may use it now. Close this page, and go on where you were.</p>")
+    about = facts({"Server": upstream, "On behalf of": principal})
+    return page("Done", f"{about}<p>Interlock may use it now. Close this page, and go on where you were.</p>")
 
 
 @router.get("/{upstream_id}/start")
@@ -54,21 +47,21 @@ async def show(upstream_id: str, request: Request, deps: Deps) -> Response:
     except InterlockError as error:
         return _refused(error)
     browser = _browser(request) or secrets.token_urlsafe(32)
-    facts = _facts({"Server": f"{upstream.name} ({upstream.url})", "On behalf of": start.principal})
+    about = facts({"Server": f"{upstream.name} ({upstream.url})", "On behalf of": start.principal})
     action = escape(f"{_PATH}/{upstream_id}/start?{urlencode({'state': state})}", quote=True)
     body = (
-        f"{facts}<p>Interlock asks to use this server for you. Go on only if you are "
+        f"{about}<p>Interlock asks to use this server for you. Go on only if you are "
         f"<b>{escape(start.principal)}</b> and have just asked for this yourself: "
         "whoever logs in next gives their own access away to this name.</p>"
         f'<form method="post" action="{action}"><input type="hidden" name="proof" '
         f'value="{_proof(browser, state)}"><button>Continue</button></form>'
     )
-    page = _page("Use a server on your behalf", body)
-    page.set_cookie(
+    shown = page("Use a server on your behalf", body, form_action=_ANYWHERE)
+    shown.set_cookie(
         _COOKIE, browser, max_age=_COOKIE_SECONDS, path=_PATH, httponly=True, samesite="lax",
         secure=deps.consents.base.startswith("https:"),
     )  # fmt: skip
-    return page
+    return shown
 
 
 @router.post("/{upstream_id}/start")
@@ -85,7 +78,7 @@ async def begin(upstream_id: str, request: Request, deps: Deps) -> Response:
         return _refused(error)
     except ValueError:
         return _refused(ConsentRefused("this is no form of ours"))
-    return Response(status_code=303, headers={"Location": place, **_headers()})
+    return Response(status_code=303, headers={"Location": place, **page_headers()})
 
 
 def _browser(request: Request) -> str:
@@ -99,31 +92,5 @@ def _proof(browser: str, state: str) -> str:
     return hmac.new(browser.encode(), state.encode(), hashlib.sha256).hexdigest()
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{rows}</dl>"
-
-
 def _refused(error: InterlockError) -> Response:
-    return _page("This did not work", f"<p>{escape(error.detail)}</p>", error.status)
-
-
-def _page(title: str, body: str, status: int = 200) -> Response:
-    document = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - Interlock</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>"
-    )
-    return Response(document, status, _headers(), "text/html; charset=utf-8")
-
-
-def _headers() -> dict[str, str]:
-    """No scripts, no frames, nothing of the address passed on; a form may lead on to an authorization server."""
-    return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; "
-        "form-action 'self' https: http:; frame-ancestors 'none'",
-        "X-Frame-Options": "DENY",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-store",
-    }
+    return page("This did not work", f"<p>{escape(error.detail)}</p>", error.status)

@@ -1,7 +1,7 @@
 """What the REST API is given, and how its routes come by it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 import msgspec
@@ -14,6 +14,8 @@ from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
 from interlock_common.messages.explaining import Asked, Explanation
 from interlock_common.messages.gateway import Tunnel
+from interlock_gateway.guard.cookies import CookieRules
+from interlock_gateway.rest.client_documents import ClientDocuments
 from interlock_gateway.upstreams.consents import Consents
 
 
@@ -35,6 +37,18 @@ class TunnelList(Protocol):
 
     def listed(self, actor: Actor) -> list[Tunnel]: ...
     async def close(self, actor: Actor, tunnel_id: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class OAuthFace:
+    """How the authorization server shows itself here: its cookies, and which clients it takes.
+
+    ``clients_register`` says whether clients register themselves; without ``documents`` none describes itself by one.
+    """
+
+    cookies: CookieRules = field(default_factory=CookieRules)
+    clients_register: bool = False
+    documents: ClientDocuments | None = None
 
 
 def unexplained(_asked: Asked) -> Explanation:
@@ -59,6 +73,7 @@ class RestDependencies:
     consents: Consents
     explain: Callable[[Asked], Explanation] = unexplained
     public_url: str = ""
+    oauth: OAuthFace = field(default_factory=OAuthFace)
     clock: Clock = SYSTEM_CLOCK
 
 

@@ -46,7 +46,8 @@ async def jwks(deps: Deps) -> Response:
 @router.get("/.well-known/oauth-protected-resource", responses=says(ResourceMetadata),
             summary="Describe the MCP endpoint as a protected resource (RFC 9728)", openapi_extra=_OPEN)  # fmt: skip
 async def resource_metadata(request: Request) -> Response:
-    return answer(ResourceMetadata(f"{public_url(request)}/mcp"), headers=_CACHED)
+    base = public_url(request)
+    return answer(ResourceMetadata(f"{base}/mcp", (base,)), headers=_CACHED)
 
 
 @router.get("/.well-known/oauth-protected-resource/mcp", include_in_schema=False)
@@ -67,7 +68,8 @@ async def server_metadata(server_id: str, request: Request, deps: Deps) -> Respo
         if server.api_key_only:
             raise NotFound("this server does not advertise OAuth")
         own = server.resource
-    return answer(ResourceMetadata(own or f"{public_url(request)}/servers/{server_id}/mcp"), headers=_CACHED)
+    base = public_url(request)
+    return answer(ResourceMetadata(own or f"{base}/servers/{server_id}/mcp", (base,)), headers=_CACHED)
 
 
 def public_jwk(key: SigningKey) -> dict[str, Any] | None:

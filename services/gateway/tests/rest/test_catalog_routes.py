@@ -346,7 +346,10 @@ async def test_the_protected_resource_is_named_exactly(
         "server.own": catalog.VirtualServer("own", "Own", "ada@example.com", resource="https://own.example.com/mcp"),
     }
     answer = await client.get(f"/.well-known/oauth-protected-resource{path}", headers={"Authorization": ""})
-    assert answer.json() == {"resource": resource, "bearer_methods_supported": ["header"]}
+    assert answer.json() == {
+        "resource": resource, "authorization_servers": ["http://gateway.test"], "bearer_methods_supported": ["header"],
+        "scopes_supported": ["tools.read", "tools.execute", "resources.read", "prompts.read", "servers.read"],
+    }  # fmt: skip
 
 
 async def test_a_server_for_api_keys_only_does_not_advertise_oauth(
