@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.administrator import FirstAdministrator, ensure_administrator
 from interlock_auth.keys import Keyring, KeyRules
-from interlock_auth.models import Base, PrincipalRow
+from interlock_auth.models import PrincipalRow
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
 from interlock_auth.receipts import Receipts
@@ -141,6 +141,6 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
 async def _empty(url: str) -> None:
     engine = open_engine(url)
     async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.drop_all)
-        await connection.execute(text("DROP TABLE IF EXISTS alembic_version_auth"))
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
     await engine.dispose()
