@@ -20,6 +20,7 @@ from load import Measured, Target, measure, resident_mb
 from rich.console import Console
 from rich.table import Table
 from size import Size, measure_size
+from tokens import TokenCost, measure_tokens
 
 from interlock_common.ports import choose_free
 
@@ -135,7 +136,7 @@ def main() -> int:
             plugin = edge_target(with_plugin, upstream, "edge, one plugin")
             settle()
             plugged = uvloop.run(rounds([bare_target, plugin], 16))
-        report = summary(one, many, plugged, rest_mb, ready["seconds"]) | of_size(size)
+        report = summary(one, many, plugged, rest_mb, ready["seconds"]) | of_size(size) | of_tokens(measure_tokens())
     show(console, one, many, plugged, report)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(report, indent=2) + "\n")
@@ -176,6 +177,10 @@ def of_size(size: Size) -> dict[str, float]:
     }
 
 
+def of_tokens(cost: TokenCost) -> dict[str, float]:
+    return {"token_warm_us": round(cost.warm_us, 2), "token_cold_us": round(cost.cold_us, 1)}
+
+
 def show(
     console: Console,
     one: dict[str, Measured],
@@ -201,6 +206,8 @@ def show(
         ("a change with 1,000 upstreams / with two", "large_change_cpu_ratio", 1.3),
         ("memory of an edge with 10,000 tools (MB)", "large_edge_mb", 200.0),
         ("start of an edge with 10,000 tools (s)", "large_edge_ready_s", 5.0),
+        ("a token that the edge knows (µs)", "token_warm_us", 10.0),
+        ("a token that it does not (µs)", "token_cold_us", 150.0),
     ):
         verdict = "[green]met[/]" if report[key] <= most else "[red]missed[/]"
         budgets.add_row(label, f"{report[key]:g}", f"{most:g}", verdict)

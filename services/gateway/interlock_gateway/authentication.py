@@ -13,7 +13,7 @@ import msgspec
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Principal, Scopes, SigningKey, principal_key
 from interlock_common.messages.common import Actor
-from interlock_gateway.claims import ClaimRules, check_type, read_claims, wrong_audience
+from interlock_gateway.claims import ClaimRules, check_type, read_claims, read_header, wrong_audience
 from interlock_gateway.errors import (
     TokenExpired,
     TokenMalformed,
@@ -187,11 +187,8 @@ class Authenticator:
     def _verify(self, raw: bytes, digest: bytes) -> VerifiedToken:
         if len(raw) > _MAX_TOKEN_BYTES:
             raise TokenMalformed(f"the token is over {_MAX_TOKEN_BYTES} bytes")
-        try:
-            header = jwt.get_unverified_header(raw)
-        except jwt.InvalidTokenError:
-            raise TokenMalformed("the token is not a JWT") from None
-        published, key = self._key(header.get("kid"))
+        header = read_header(raw)
+        published, key = self._key(header.kid)
         claims = read_claims(raw, key, self._rules)
         check_type(header)
         here = not self._rules.verify_audience or self._rules.audience in claims.audiences
@@ -217,8 +214,8 @@ class Authenticator:
             audiences=None if here else claims.audiences,
         )
 
-    def _key(self, kid: object) -> tuple[SigningKey, jwt.PyJWK]:
-        published = self._keys.get(kid) if isinstance(kid, str) else None
+    def _key(self, kid: str) -> tuple[SigningKey, jwt.PyJWK]:
+        published = self._keys.get(kid)
         if published is None:
             raise TokenSignature("the token is signed by a key that is not ours")
         known = self._public_keys.get(published.kid)

@@ -3,6 +3,7 @@
 The algorithm is the one its key is published with, never the one the token names (RFC 8725, section 3.1).
 """
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,10 +112,27 @@ def read_claims(raw: bytes, key: jwt.PyJWK, rules: ClaimRules) -> Claims:
     return claims
 
 
-def check_type(header: dict[str, Any]) -> None:
+class Header(msgspec.Struct, frozen=True):
+    """What is taken from the header before the signature is verified: which key to verify it with."""
+
+    kid: str = ""
+    typ: str = "JWT"
+
+
+_header = msgspec.json.Decoder(Header)
+
+
+def read_header(raw: bytes) -> Header:
+    """The header of a token that nobody has verified yet."""
+    try:
+        return _header.decode(base64.urlsafe_b64decode(raw.partition(b".")[0] + b"=="))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise TokenMalformed("the token is not a JWT") from None
+
+
+def check_type(header: Header) -> None:
     """Refuse what is signed by the same keys and is no access token (RFC 8725, section 3.11)."""
-    kind = header.get("typ", "jwt")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if header.typ.lower() not in _TYPES:
         raise TokenMalformed("the token does not count: it is no access token")
 
 
