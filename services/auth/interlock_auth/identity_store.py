@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from interlock_auth.effective import RolesOf, effective
@@ -28,7 +28,7 @@ class IdentityStore:
     async def user(self, name: str) -> PrincipalRow | None:
         """A user that was not deleted, held for this transaction."""
         query = select(PrincipalRow).where(PrincipalRow.name == name, PrincipalRow.deleted_at.is_(None))
-        return await self._session.scalar(_held(query))
+        return await self._held(query)
 
     async def users(self, after: str | None, limit: int) -> Sequence[PrincipalRow]:
         query = select(PrincipalRow).where(PrincipalRow.deleted_at.is_(None)).order_by(PrincipalRow.name).limit(limit)
@@ -38,6 +38,7 @@ class IdentityStore:
 
     async def active_administrators(self) -> set[str]:
         """Their names, held for this transaction, so that two cannot leave at the same time."""
+        await self._begin_writing()
         query = select(PrincipalRow.name).where(PrincipalRow.is_admin, PrincipalRow.active)
         return set(await self._session.scalars(query.order_by(PrincipalRow.name).with_for_update()))
 
@@ -93,7 +94,7 @@ class IdentityStore:
 
     async def role(self, name: str) -> RoleRow | None:
         """A custom role, held for this transaction: what it grants does not change meanwhile."""
-        return await self._session.scalar(_held(select(RoleRow).where(RoleRow.name == name)))
+        return await self._held(select(RoleRow).where(RoleRow.name == name))
 
     async def roles(self) -> Sequence[RoleRow]:
         return (await self._session.scalars(select(RoleRow).order_by(RoleRow.name))).all()
@@ -126,6 +127,16 @@ class IdentityStore:
         known = {row.name: _names.decode(row.permissions) for row in custom}
         return known | {name: role.permissions for name, role in BUILT_IN_ROLES.items()}
 
+    async def _held[T](self, query: Select[T]) -> T | None:
+        """A row that others wait for until this transaction ends, read anew."""
+        await self._begin_writing()
+        return await self._session.scalar(query.with_for_update().execution_options(populate_existing=True))
+
+    async def _begin_writing(self) -> None:
+        """SQLite knows no locks on rows: there, whoever reads in order to write is the only writer from now on."""
+        if self._session.get_bind().dialect.name == "sqlite":
+            await self._session.execute(update(PrincipalRow).where(false()).values(version=PrincipalRow.version))
+
     async def _touched(self, statement: Any) -> bool:
         return (await self._session.execute(statement)).first() is not None
 
@@ -135,7 +146,7 @@ class TeamStore(IdentityStore):
 
     async def team(self, team_id: str) -> TeamRow | None:
         """A team, held for this transaction: its members change one after the other."""
-        return await self._session.scalar(_held(select(TeamRow).where(TeamRow.id == team_id)))
+        return await self._held(select(TeamRow).where(TeamRow.id == team_id))
 
     async def team_called(self, name: str) -> TeamRow | None:
         return await self._session.scalar(select(TeamRow).where(TeamRow.name == name))
@@ -213,11 +224,6 @@ class TeamStore(IdentityStore):
 
     async def prune_invitations(self, now: int) -> None:
         await self._session.execute(delete(InvitationRow).where(InvitationRow.expires_at <= now))
-
-
-def _held[T](query: Select[T]) -> Select[T]:
-    """Rows that others wait for until this transaction ends, read anew."""
-    return query.with_for_update().execution_options(populate_existing=True)
 
 
 def _json(value: object) -> str:

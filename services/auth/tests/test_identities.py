@@ -1,5 +1,6 @@
 """Users, teams and roles on a real database."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -158,6 +159,27 @@ async def test_the_last_active_administrator_stays(world: Any, identities: Ident
     await person(identities, root, ADA, "platform_admin")
     await identities.users.update(UpdateUser(root, root.principal, is_admin=False))
     assert published(world, root.principal).is_admin is False
+
+
+async def test_two_administrators_cannot_leave_at_the_same_time(world: Any, identities: Identities) -> None:
+    root = await world.administrator()
+    await person(identities, root, ADA, "platform_admin")
+    leaving = [
+        identities.users.update(UpdateUser(acting(world, ADA), ADA, is_admin=False)),
+        identities.users.delete(ByName(root, root.principal)),
+    ]
+    outcomes = await asyncio.gather(*leaving, return_exceptions=True)
+    assert sum(isinstance(outcome, LastAdministrator) for outcome in outcomes) == 1
+
+
+async def test_roles_given_at_the_same_time_all_count(world: Any, identities: Identities) -> None:
+    root = await world.administrator()
+    await person(identities, root, ADA)
+    names = [f"role-{number}" for number in range(6)]
+    for name, permission in zip(names, PERMISSIONS, strict=False):
+        await identities.roles.create(SetRole(root, name, (permission,)))
+    await asyncio.gather(*(identities.roles.assign(AssignRole(root, ADA, name)) for name in names))
+    assert published(world, ADA).permissions == PERMISSIONS[:6]
 
 
 async def test_a_service_account_has_no_password(world: Any, identities: Identities) -> None:
@@ -393,6 +415,15 @@ async def test_an_invitation_is_for_one_email_once_and_for_a_while(world: Any, i
     with pytest.raises(TeamNotFound):
         await identities.invitations.accept(AcceptInvitation(acting(world, EVE), late.token))
     assert (await identities.invitations.list(TeamPage(acting(world, ADA), red))).invitations == ()
+
+
+async def test_of_two_who_accept_at_once_one_joins(world: Any, identities: Identities) -> None:
+    _, red = await team_of(world, identities)
+    issued = await identities.invitations.create(Invite(acting(world, ADA), red, BOB))
+    bob = acting(world, BOB)
+    accepting = [identities.invitations.accept(AcceptInvitation(bob, issued.token)) for _ in range(3)]
+    outcomes = await asyncio.gather(*accepting, return_exceptions=True)
+    assert sum(isinstance(outcome, TeamNotFound) for outcome in outcomes) == 2
 
 
 async def test_withdrawn_invitations_and_those_of_who_left_count_no_more(world: Any, identities: Identities) -> None:
