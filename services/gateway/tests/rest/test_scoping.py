@@ -4,7 +4,9 @@ from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.rest.scoping import check_server_scope
 
 
-@pytest.mark.parametrize("path", ["/servers/desk", "/servers/desk/tools", "/servers/desk/mcp", "/openapi.json", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/servers/desk", "/servers/desk/tools", "/servers/desk/mcp", "/openapi.json", "/docs", "/redoc"]
+)
 def test_a_credential_of_one_server_reaches_it_and_the_documentation(path: str) -> None:
     check_server_scope("desk", path)
 
