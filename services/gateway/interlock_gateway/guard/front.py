@@ -19,8 +19,8 @@ from interlock_gateway.requests import Receive, Scope
 
 _UNCOUNTED = frozenset({"/health", "/ready"})
 """What load balancers ask, of which one address may have all."""
-_LOGINS = frozenset({"/auth/login", "/auth/register", "/oauth/login", "/oauth/authorize"})
-"""Where passwords are tried, and accounts made."""
+_LOGINS = frozenset({"/auth/login", "/auth/register", "/oauth/login", "/oauth/authorize", "/oauth/register"})
+"""Where passwords are tried, and accounts and clients made."""
 _MCP = re.compile(r"(?:/servers/[^/]{1,128})?/(?:mcp|sse|messages)/?|/rpc")
 _PROBLEM = (b"content-type", problem.MEDIA_TYPE.encode())
 
