@@ -65,9 +65,7 @@ REVOCATIONS = Bucket(
 )
 SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
 PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
-TOKEN_SCOPES = Bucket(
-    "token-scopes", "auth", "scopes that were narrowed after their tokens were minted", expires=True
-)
+TOKEN_SCOPES = Bucket("token-scopes", "auth", "scopes that were narrowed after their tokens were minted", expires=True)
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
 GRANTS = Bucket("grants", "catalog", "what authorization servers granted users for upstreams, sealed")
 CONSENTS = Bucket(
