@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from interlock_common.errors import Unavailable, UpstreamFailed
-from interlock_common.messages.gateway import DESCRIBE, END_SESSION, LISTEN
+from interlock_common.messages.gateway import DESCRIBE, END_SESSION, LISTEN, NOTIFY
 from interlock_gateway import jsonrpc
 from interlock_gateway.jsonrpc import Envelope, RpcError
 from interlock_gateway.upstreams.conversation import Conversation
@@ -71,6 +71,9 @@ async def answering(conversation: Conversation, payload: bytes) -> AsyncGenerato
         yield Said(request, msgspec.json.encode(conversation.description))
     elif request.method == LISTEN:
         yield _Listening(request, conversation, _uris(request))
+    elif request.method == NOTIFY:
+        await conversation.pass_on(bytes(request.params))
+        yield Said(request)
     elif request.method == END_SESSION:
         yield Said(request)
     else:

@@ -71,9 +71,9 @@ class RootChanges:
             del self._again[session.key]
 
     async def _concerned(self, key: str) -> list[Upstream]:
-        """Whoever has a session for it: over HTTP any edge knows that, over SSE only the one that has the stream."""
+        """Whoever has a session for it, and those of which only who has the stream or the process knows that."""
         known = {found.partition(".")[2] for found in await kv.keys(self._bus, UPSTREAM_SESSIONS, f"{key}.*")}
-        return [each for each in tuple(self._upstreams.values()) if each.id in known or each.transport == "sse"]
+        return [each for each in tuple(self._upstreams.values()) if each.id in known or keeps_own_sessions(each)]
 
     async def _tell_one(self, upstream: Upstream, session: OpenSession) -> None:
         try:
@@ -81,3 +81,11 @@ class RootChanges:
             await self._ways.transport(upstream).notify(upstream, session.record.principal, key, _MESSAGE)
         except InterlockError as error:
             _log.warning("an upstream was not told that roots changed", upstream=upstream.name, reason=error.detail)
+
+
+def keeps_own_sessions(upstream: Upstream) -> bool:
+    """Whether the bucket ``upstream-sessions`` says nothing of the upstream's sessions, though it has them."""
+    if upstream.transport in {"stdio", "reverse"}:
+        shared = upstream.command is not None and upstream.command.shared
+        return upstream.era == "legacy" and not shared
+    return upstream.transport == "sse"

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import structlog
@@ -30,7 +31,7 @@ from interlock_gateway.journal import Journal
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError
 from interlock_gateway.pulse import Pulse
 from interlock_gateway.requests import McpRequest
-from interlock_gateway.root_changes import ROOTS_CHANGED, RootChanges, Ways
+from interlock_gateway.root_changes import ROOTS_CHANGED, RootChanges, Ways, keeps_own_sessions
 from interlock_gateway.running import RunningRequests, Work
 from interlock_gateway.session_client import EventId, SessionReply
 from interlock_gateway.sessions import OpenSession, Sessions
@@ -118,9 +119,7 @@ class SessionTraffic:
 
     def reply_of[R: SessionReply](self, kind: type[R], session: OpenSession, request: McpRequest) -> R:
         """The same, of a client that is told things in another way."""
-        reply = kind(
-            request.reply.channel, session, request.request_id, self._journal, self._asking, self._open.opened
-        )
+        reply = kind(request.reply.channel, session, request.request_id, self._journal, self._asking, self._open.opened)
         request.reply = reply
         return reply
 
@@ -178,9 +177,7 @@ class SessionTraffic:
         """End a session because its client says so."""
         await self._sessions.end(session)
         self.session_changed(session.key, None)
-        task = asyncio.create_task(self._end_at_upstreams(session.key), name="end of a session at upstreams")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._later(self._end_at_upstreams(session.key))
 
     def session_changed(self, key: str, record: Session | None) -> None:
         """Take a change of the bucket: what ended anywhere, ends here too."""
@@ -188,6 +185,13 @@ class SessionTraffic:
         if record is None:
             self._running.end_session(key)
             self._sessions.forget(key)
+            if streamed := [each for each in self._around.upstreams.values() if each.transport == "sse"]:
+                self._later(self._end_at(key, streamed))
+
+    def _later(self, ending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(ending, name="end of a session at upstreams")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _end_at_upstreams(self, key: str) -> None:
         try:
@@ -197,10 +201,18 @@ class SessionTraffic:
             return
         for found in upstreams:
             upstream = self._around.upstreams.get(found.partition(".")[2])
+            await self._end_at(key, [upstream] if upstream is not None else [])
             try:
-                if upstream is not None:
-                    await self._around.ways.transport(upstream).end_session(upstream, f"{SHARED}{key}")
                 await kv.delete(self._around.bus, UPSTREAM_SESSIONS, found)
+            except (InterlockError, NatsError) as error:
+                _log.warning("the end of a session at an upstream was not noted", error=type(error).__name__)
+        known = tuple(self._around.upstreams.values())
+        await self._end_at(key, [each for each in known if each.transport == "stdio" and keeps_own_sessions(each)])
+
+    async def _end_at(self, key: str, upstreams: Iterable[Upstream]) -> None:
+        for upstream in upstreams:
+            try:
+                await self._around.ways.transport(upstream).end_session(upstream, f"{SHARED}{key}")
             except (InterlockError, NatsError) as error:
                 _log.warning("a session was not ended at an upstream", error=type(error).__name__)
 

@@ -6,12 +6,13 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from interlock_common import kv
-from interlock_common.messages.catalog import Upstream
+from interlock_common.messages.catalog import Command, Upstream
 from interlock_common.messages.gateway import UpstreamSession, session_key, upstream_session_key
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.waiting import until
 from interlock_gateway.testing import serving, upstream_at
 from interlock_gateway.testing_edges import Conversing, Edge, call_body, conversing_at
+from interlock_gateway.upstreams.sessions import SHARED
 
 type Edges = tuple[Edge, Edge]
 
@@ -68,6 +69,32 @@ async def test_one_upstream_that_fails_keeps_no_other_from_being_told(
     await first.ask(CHANGED, session)
     await until(lambda: told(talking) == 1)
     assert len(tried) == 2
+
+
+async def test_servers_that_are_commands_or_dialled_in_are_told_as_well(
+    edges: Edges, talking: Conversing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = edges
+    session = await begun(first, talking)
+    for each in ("stdio", "reverse", "worker"):
+        first.world.register(upstream_at("", id=each, name=each, slug=each, era="legacy", transport=each))
+    shared = upstream_at("", id="shared", name="shared", slug="shared", era="legacy", transport="stdio",
+                         command=Command(("x",), shared=True))  # fmt: skip
+    first.world.register(shared)
+    heard: list[tuple[str, str, bytes]] = []
+
+    class Way:
+        async def notify(self, upstream: Upstream, _principal: str, key: str, message: bytes) -> None:
+            heard.append((upstream.id, key, message))
+
+    def way(_: Upstream) -> Way:
+        return Way()
+
+    monkeypatch.setattr(first.world.upstreams, "transport", way)
+    await first.ask(CHANGED, session)
+    await until(lambda: len(heard) == 3)
+    key = f"{SHARED}{session_key(session)}"
+    assert sorted(heard) == [(each, key, CHANGED) for each in ("reverse", "stdio", "u1")]
 
 
 async def test_many_changes_at_once_are_told_once_more_and_not_each(

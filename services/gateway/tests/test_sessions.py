@@ -115,6 +115,38 @@ async def test_the_end_of_a_session_is_told_to_its_upstreams(
     assert sorted(left) == sorted(upstream_session_key(session_key(other), each) for each in ("u1", "gone"))
 
 
+async def test_the_end_of_a_session_reaches_its_processes_and_the_streams_of_every_edge(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[int, str]] = []
+
+    def ways(number: int) -> Any:
+        class Way:
+            async def end_session(self, upstream: Upstream, key: str) -> None:
+                assert key == f"{SHARED}{session_key(session)}"
+                ended.append((number, upstream.id))
+
+        def way(_: Upstream) -> Way:
+            return Way()
+
+        return way
+
+    for number, edge in enumerate(edges):
+        monkeypatch.setattr(edge.world.upstreams, "transport", ways(number))
+        for transport in ("sse", "stdio", "reverse", "worker"):
+            edge.world.register(upstream_at("", id=transport, name=transport, slug=transport, era="legacy",
+                                            transport=transport))  # fmt: skip
+        edge.world.register(upstream_at("", id="new", name="new", slug="new", transport="stdio"))
+    first, second = edges
+    session = await first.initialize()
+    await until(lambda: session_key(session) in second.mirror.items)
+    assert (await first.ask(session=session, method="DELETE")).status == 204
+    await until(lambda: {(0, "stdio"), (0, "sse"), (1, "sse")} == set(ended))
+    await until(lambda: not any(edge.world.traffic._background for edge in edges))  # pyright: ignore[reportPrivateUsage]
+    assert {upstream for _, upstream in ended} == {"stdio", "sse"}
+    assert ended.count((0, "stdio")) == 1
+
+
 async def test_a_websocket_that_ends_ends_its_session_at_the_upstreams(
     edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

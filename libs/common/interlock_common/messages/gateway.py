@@ -29,6 +29,8 @@ LISTEN = "interlock/listen"
 What the server says of them goes out on ``mcp.changed.<upstream id>``; it is answered when the server has ended."""
 END_SESSION = "interlock/end-session"
 """The method that ends what is kept for the session key it comes with; its result is empty."""
+NOTIFY = "interlock/notify"
+"""The method that hands the notification in its params to the server that runs for the session key, if one does."""
 
 SIGN_OF_LIFE_SECONDS = 5.0
 """How often whoever answers an exchange shows that it is still at it; three missed ones end the exchange."""

@@ -12,7 +12,7 @@ from interlock_common import kv
 from interlock_common.errors import NotFound, Unavailable
 from interlock_common.messages import resources, subjects
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer, upstream_key
-from interlock_common.messages.gateway import END_SESSION, ConnectorLease
+from interlock_common.messages.gateway import END_SESSION, NOTIFY, ConnectorLease
 from interlock_common.mirror import Mirror
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
@@ -118,6 +118,10 @@ class Connector:
         request = parsed(asked.payload)
         if request.method == END_SESSION:
             self._processes.end_session(upstream, asked.session_key)
+            yield Said(request)
+            return
+        if request.method == NOTIFY:
+            await self._processes.notify(upstream, asked, bytes(request.params))
             yield Said(request)
             return
         async with (

@@ -100,6 +100,12 @@ class Processes:
             if run.key[0] == upstream.id and len(run.key) > 2 and run.key[2] == session_key:  # noqa: PLR2004 - see key_of
                 self._drop(run)
 
+    async def notify(self, upstream: Upstream, asked: Asked, message: bytes) -> None:
+        """Hand a notification of a client to what runs for its session only."""
+        for run in list(self._runs.values()):
+            if run.key[:3] == (upstream.id, asked.principal, asked.session_key) and run.conversation is not None:
+                await run.conversation.pass_on(message)
+
     def drop(self, upstream_id: str, command: Command | None = None) -> None:
         """End what runs for an upstream, but for what runs ``command``; what is in use ends after that."""
         deaths = self._deaths.get(upstream_id)

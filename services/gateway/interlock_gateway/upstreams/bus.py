@@ -17,6 +17,7 @@ from interlock_common.messages.gateway import (
     CAPABILITIES_HEADER,
     END_SESSION,
     LISTEN,
+    NOTIFY,
     PRINCIPAL_HEADER,
     SESSION_KEY_HEADER,
 )
@@ -29,7 +30,7 @@ from interlock_gateway.upstreams.transport import UpstreamRequest
 _WORKER = re.compile(r"worker://([A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7})/?")
 _CLIENT = {"name": "interlock", "version": "0.1.0"}
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-_END_SECONDS = 5.0
+_TELL_SECONDS = 5.0
 
 
 def subject_of(upstream: Upstream) -> str:
@@ -79,15 +80,18 @@ class BusTransport:
         return self._listen_legacy(upstream, principal, session_key, uris)
 
     async def notify(self, upstream: Upstream, principal: str, session_key: str, message: bytes) -> None:
-        """Nothing: what is asked over the bus is a request, and a client's notifications have no way there."""
+        """Have whoever runs the upstream hand on what a client says; nothing is begun for this."""
+        await self._tell(UpstreamRequest(upstream, NOTIFY, "", message, principal, session_key))
 
     async def end_session(self, upstream: Upstream, session_key: str) -> None:
         """Tell whoever runs the upstream that a session is over; one that is away has forgotten it by itself."""
-        if upstream.transport == "worker":
+        await self._tell(UpstreamRequest(upstream, END_SESSION, "", b"{}", "", session_key))
+
+    async def _tell(self, request: UpstreamRequest) -> None:
+        if request.upstream.transport == "worker":
             return  # a worker knows no sessions but those its own server keeps
-        request = UpstreamRequest(upstream, END_SESSION, "", b"{}", "", session_key)
         try:
-            async with asyncio.timeout(_END_SECONDS), self.open(request) as asked:
+            async with asyncio.timeout(_TELL_SECONDS), self.open(request) as asked:
                 async for _ in asked:
                     pass
         except (TimeoutError, UpstreamFailed):

@@ -113,6 +113,12 @@ class Conversation:
             del self._running[exchange.number]
             await self._left(exchange)
 
+    async def pass_on(self, message: bytes) -> None:
+        """Pass on what a client says; a server that was told of no client hears of none."""
+        if self._capabilities is not None:
+            with suppress(InterlockError):  # it has ended, and asks anew when it is begun again
+                await self.send(message)
+
     async def subscribe(self, uris: Sequence[str]) -> None:
         """Subscribe to resources, and wait until the server has ended (handshake era)."""
         for uri in uris:

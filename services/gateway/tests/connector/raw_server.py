@@ -92,6 +92,9 @@ def take(message: dict[str, Any]) -> None:
             sys.stderr.write(f"cancelled {message['params']['requestId']}\n")
             sys.stderr.flush()
             say(id=message["params"]["requestId"], result={"content": [], "late": True})
+        case "notifications/roots/list_changed":
+            sys.stderr.write(f"{os.getpid()} heard of other roots\n")
+            sys.stderr.flush()
         case "tools/call":
             threading.Thread(target=call, args=(message,), daemon=True).start()
         case "resources/subscribe" | "resources/unsubscribe" | "ping":

@@ -276,3 +276,16 @@ async def test_a_session_that_ends_ends_its_server(world: World) -> None:
     assert alive(pid)
     await world.transport.end_session(upstream, "s1")
     await until(lambda: not alive(pid))
+
+
+async def test_what_a_client_says_reaches_the_server_of_its_session_and_begins_none(world: World) -> None:
+    upstream = await world.register()
+    await world.connector()
+    pid = await world.until_answered(upstream)
+    changed = b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}'
+    for principal, session in (("ada", "another"), ("eve", "s1"), ("ada", "s1")):
+        await world.transport.notify(upstream, principal, session, changed)
+    await until(lambda: "heard of other roots" in world.log())
+    assert world.log().count("heard of other roots") == 1
+    assert f"{pid} heard of other roots" in world.log()
+    assert world.log().count("a server process is ready") == 1
