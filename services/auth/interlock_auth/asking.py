@@ -9,6 +9,7 @@ from interlock_auth.standing import standing
 from interlock_auth.store import Store
 from interlock_common.messages.auth import Principal, Scopes
 from interlock_common.messages.common import Actor
+from interlock_common.restrictions import widened
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Asker:
     @property
     def unlimited(self) -> bool:
         """Whether this is an administrator whose credential is not narrowed in any way."""
-        return self.principal.is_admin and self.reach == Reach(None, None)
+        everything = self.reach == Reach(None, None)
+        return self.principal.is_admin and everything and widened(Scopes(), self.reach.limits) is None
 
     def may(self, permission: str, team: str | None = None) -> bool:
         """A credential for one virtual server opens nothing of what is managed here."""

@@ -11,14 +11,14 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.asking import Asker, asker
-from interlock_auth.containment import Grant, require_contained
+from interlock_auth.containment import Grant, reach_of_token, require_contained
 from interlock_auth.errors import LifetimeRefused, NameRefused, NotPermitted
-from interlock_auth.identity_store import TeamStore
+from interlock_auth.identity_store import IdentityStore, TeamStore
 from interlock_auth.keys import Keyring
 from interlock_auth.models import NEVER, TokenRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.owned_tokens import sees_all
-from interlock_auth.standing import standing
+from interlock_auth.standing import principal_of
 from interlock_auth.store import Store
 from interlock_auth.token_store import TokenStore
 from interlock_common.clock import Clock
@@ -127,12 +127,16 @@ class Tokens:
         self._clock = clock
 
     async def create(self, request: CreateToken) -> IssuedToken:
-        """A token of the actor, contained in the credential that asks for it."""
+        """A token of the actor, contained in the credential that asks for it; or of a service account."""
         check_texts(request.name, request.description)
         restrictions_of(request.scopes)
         grant = Grant(request.scopes, request.teams)
         async with transaction(self._engine) as session:
-            principal, held = await standing(Store(session), request.actor)
+            asks = await asker(Store(session), request.actor)
+            principal, held = asks.principal, asks.reach
+            if request.principal not in (None, principal.name):
+                principal = await _service_account(IdentityStore(session), asks, request.principal or "")
+                held = reach_of_token(principal, Grant(Scopes(), principal.teams))
         require_contained(principal, held, grant)
         issued = await self._mint.issue(principal, request.name, request.lifetime, grant)
         if request.description:
@@ -140,7 +144,7 @@ class Tokens:
                 await TokenStore(session).change_token(issued.id, description=request.description)
         await self._outlet.record(
             "token.created", request.actor.principal, issued.id, name=request.name, expires_at=issued.expires_at,
-            scopes=msgspec.to_builtins(grant.scopes), teams=grant.teams,
+            principal=principal.name, scopes=msgspec.to_builtins(grant.scopes), teams=grant.teams,
         )  # fmt: skip
         return issued
 
@@ -176,6 +180,17 @@ def check_texts(name: str | None, description: str | None) -> None:
         raise NameRefused(f"name must have between 1 and {_MAX_NAME_LENGTH} characters")
     if description is not None and len(description) > _MAX_DESCRIPTION_LENGTH:
         raise NameRefused(f"description must have at most {_MAX_DESCRIPTION_LENGTH} characters")
+
+
+async def _service_account(store: IdentityStore, asks: Asker, name: str) -> Principal:
+    """An active service account, for whoever may change users and holds all that it holds."""
+    asks.require("users.update")
+    row = await store.user(name)
+    if row is None or row.kind != "service" or not row.active:
+        raise NotPermitted("tokens are minted for oneself, and for active service accounts")
+    account = principal_of(row)
+    asks.require_to_hold_all_of(account)
+    return account
 
 
 def on_the_wire(expires_at: int) -> int:

@@ -111,3 +111,9 @@ def test_only_exact_permissions_come_out_of_what_is_given(names: list[str]) -> N
     assert "*" not in exact
     assert all(name not in PERMISSIONS for name in unknown)
     assert all(set(near) <= set(PERMISSIONS) for near in unknown.values())
+
+
+def test_an_administrator_whose_token_is_bound_to_addresses_is_limited() -> None:
+    bound = Grant(Scopes(ip_restrictions=("10.0.0.0/8",)), None)
+    assert not asker_of(RolesOf(), {}, bound, is_admin=True).unlimited
+    assert asker_of(RolesOf(), {}, Grant(Scopes(), None), is_admin=True).unlimited

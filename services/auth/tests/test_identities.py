@@ -26,7 +26,7 @@ from interlock_auth.identities import Identities
 from interlock_auth.password_rules import PasswordRules
 from interlock_auth.users import UserRules
 from interlock_common.errors import Conflict, InvalidInput, Unavailable
-from interlock_common.messages.auth import Login, Principal, principal_key
+from interlock_common.messages.auth import CreateToken, Login, Principal, Scopes, principal_key
 from interlock_common.messages.common import Actor, ById, Page
 from interlock_common.messages.identities import (
     AcceptInvitation,
@@ -198,6 +198,26 @@ async def test_a_service_account_has_no_password(world: Any, identities: Identit
         await identities.roles.assign(AssignRole(root, "ci-bot", "platform_admin"))
     with pytest.raises(InvalidInput):
         await identities.users.create(CreateUser(root, "ci@bot", kind="service"))
+
+
+async def test_a_service_account_gets_its_tokens_from_who_holds_as_much(world: Any, identities: Identities) -> None:
+    root = await world.administrator()
+    await identities.users.create(CreateUser(root, "ci-bot", kind="service"))
+    await identities.roles.assign(AssignRole(root, "ci-bot", "developer"))
+    issued = await world.tokens.create(CreateToken(root, "build", 60, principal="ci-bot"))
+    assert (await identities.users.get(ByName(Actor("ci-bot", token_id=issued.id), "ci-bot"))).name == "ci-bot"
+    await identities.roles.create(SetRole(root, "helpdesk", ("users.*",)))
+    await person(identities, root, EVE, "helpdesk")
+    await person(identities, root, ADA, "developer")
+    for actor in (acting(world, EVE), acting(world, ADA)):
+        with pytest.raises(NotPermitted):
+            await world.tokens.create(CreateToken(actor, "build", 60, principal="ci-bot"))
+    for other in (ADA, "nobody"):
+        with pytest.raises(NotPermitted, match="for active service accounts"):
+            await world.tokens.create(CreateToken(root, "build", 60, principal=other))
+    beyond = Scopes(permissions=("users.read",))
+    with pytest.raises(NotContained):
+        await world.tokens.create(CreateToken(root, "build", 60, beyond, principal="ci-bot"))
 
 
 async def test_a_one_time_password_opens_nothing_but_its_change(world: Any, identities: Identities) -> None:
@@ -496,8 +516,6 @@ async def test_roles_of_a_team_count_there_and_end_with_it(world: Any, identitie
 
 
 async def test_a_credential_for_one_server_manages_nothing(world: Any, identities: Identities) -> None:
-    from interlock_common.messages.auth import CreateToken, Scopes  # noqa: PLC0415 - only here
-
     root = await world.administrator()
     issued = await world.tokens.create(CreateToken(root, "one", 60, Scopes(server_id="one")))
     scoped = Actor(root.principal, is_admin=True, token_id=issued.id)

@@ -50,10 +50,11 @@ class Login(msgspec.Struct, frozen=True):
 
 
 class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``svc.auth.token.create``: a token of the actor; ``lifetime`` in seconds.
+    """``svc.auth.token.create``: a token of the actor, or of a service account; ``lifetime`` in seconds.
 
-    ``teams`` None leaves the claim out (for an administrator: unrestricted; for others: public objects
-    only); an empty tuple means public objects only; otherwise the named teams.
+    ``principal`` names the service account; None is the actor. ``teams`` None leaves the claim out (for an
+    administrator: unrestricted; for others: public objects only); an empty tuple means public objects only; otherwise
+    the named teams.
     """
 
     actor: Actor
@@ -62,6 +63,7 @@ class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
     scopes: Scopes = Scopes()
     teams: tuple[str, ...] | None = None
     description: str = ""
+    principal: str | None = None
 
 
 class IssuedToken(msgspec.Struct, frozen=True):

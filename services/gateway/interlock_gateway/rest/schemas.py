@@ -74,6 +74,7 @@ class TokenBody(Body):
     scopes: ScopesBody = ScopesBody()
     description: Annotated[str, Field(max_length=2000)] = ""
     teams: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
+    principal: Annotated[str, Field(min_length=1, max_length=320, description="a service account")] | None = None
 
     @model_validator(mode="after")
     def _one_lifetime(self) -> "TokenBody":

@@ -51,7 +51,9 @@ async def login(body: LoginBody, deps: Deps) -> Response:
 
 @router.post("/tokens", status_code=201, responses=says(IssuedToken, 201), summary="Mint a token; shown once")
 async def mint(body: TokenBody, actor: CurrentActor, deps: Deps) -> Response:
-    request = CreateToken(actor, body.name, body.seconds, body.scopes.scopes(), body.teams, body.description)
+    request = CreateToken(
+        actor, body.name, body.seconds, body.scopes.scopes(), body.teams, body.description, body.principal
+    )
     issued = await deps.bus.request(subjects.AUTH_TOKEN_CREATE, request, IssuedToken)
     return answer(issued, 201, {"Location": f"/tokens/{issued.id}"})
 
