@@ -289,7 +289,10 @@ class Edge:
             lambda: self._mirrors.revocations.applied,
             lambda: self._lease.stale,
         )
-        sessions = Sessions(service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime)
+        sessions = Sessions(
+            service.bus, self._mirrors.sessions, service.clock, lifetime=settings.session_lifetime,
+            per_principal=settings.sessions_per_principal,
+        )  # fmt: skip
         self._traffic = SessionTraffic(self._surroundings(sessions))
         self._mirrors.sessions.on_change(self._traffic.session_changed)
         tool_calls = ToolCalls(

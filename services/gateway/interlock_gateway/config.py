@@ -40,6 +40,7 @@ class Settings(GuardSettings):
     oauth_dynamic_registration: bool | None = None
     oauth_client_documents: bool = True
     session_lifetime: float = Field(default=24 * 3600.0, gt=0)
+    sessions_per_principal: int = Field(default=1000, ge=1)
     audit_digest_key: SecretStr | None = None
 
     @property

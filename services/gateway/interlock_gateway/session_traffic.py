@@ -182,9 +182,9 @@ class SessionTraffic:
     def session_changed(self, key: str, record: Session | None) -> None:
         """Take a change of the bucket: what ended anywhere, ends here too."""
         self._streams.session_changed(key, record)
+        self._sessions.changed(key, record)
         if record is None:
             self._running.end_session(key)
-            self._sessions.forget(key)
             if streamed := [each for each in self._around.upstreams.values() if each.transport == "sse"]:
                 self._later(self._end_at(key, streamed))
 

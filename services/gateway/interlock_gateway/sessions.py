@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from nats.js.errors import Error as JetStreamError
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
-from interlock_common.errors import InterlockError, NotFound, Unavailable
+from interlock_common.errors import InterlockError, NotFound, TooManyRequests, Unavailable
 from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
@@ -22,6 +23,7 @@ from interlock_gateway.handshake import Initialize
 
 _log = structlog.get_logger()
 _RENEWAL_SECONDS = 300.0
+_FULL_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +36,45 @@ class OpenSession:
 
 
 class Sessions:
-    """Opens, finds and ends sessions; a session id is no credential and counts only with its principal."""
+    """Opens, finds and ends sessions; a session id is no credential and counts only with its principal.
 
-    def __init__(self, bus: Bus, mirror: Mirror[Session], clock: Clock, *, lifetime: float) -> None:
+    A principal has at most ``per_principal`` of them, as far as this edge knows what others opened.
+    """
+
+    def __init__(
+        self, bus: Bus, mirror: Mirror[Session], clock: Clock, *, lifetime: float, per_principal: int = 1000
+    ) -> None:
         self._bus = bus
         self._mirror = mirror
         self._clock = clock
         self._lifetime = lifetime
         self._renewal = min(_RENEWAL_SECONDS, lifetime / 4)
+        self._per_principal = per_principal
+        self._owners: dict[str, str] = {}
+        self._open = Counter[str]()
         self._renew_at: dict[str, float] = {}
         self._renewing: set[asyncio.Task[None]] = set()
 
     async def open(self, caller: Caller, asked: Initialize, server_id: str | None) -> OpenSession:
-        """A new session; its id is 256 bits of randomness in visible ASCII."""
+        """A new session; its id is 256 bits of randomness in visible ASCII.
+
+        Raises TooManyRequests where the principal has as many as it may.
+        """
+        if self._open[caller.principal] >= self._per_principal:
+            message = f"a principal has at most {self._per_principal} sessions open: end those that are not used"
+            raise TooManyRequests(message, retry_after=_FULL_SECONDS)
         session_id = secrets.token_urlsafe(32)
         record = Session(
             caller.principal, asked.version, int(self._clock.time()), server_id, asked.capabilities, asked.client_info
         )
         session = OpenSession(session_id, session_key(session_id), record)
-        async with self._reached():
-            await kv.put(self._bus, SESSIONS, session.key, record, ttl=self._lifetime)
+        self.changed(session.key, record)  # counts from now on: the mirror tells of it a moment later
+        try:
+            async with self._reached():
+                await kv.put(self._bus, SESSIONS, session.key, record, ttl=self._lifetime)
+        except BaseException:
+            self.changed(session.key, None)
+            raise
         return session
 
     async def update(self, key: str, change: Callable[[Session], Session]) -> None:
@@ -71,9 +92,18 @@ class Sessions:
             self._renewing.add(task)
             task.add_done_callback(self._renewing.discard)
 
-    def forget(self, key: str) -> None:
-        """Keep nothing of a session that ended."""
+    def changed(self, key: str, record: Session | None) -> None:
+        """Take a change of the bucket: count a session that was opened anywhere, keep nothing of one that ended."""
+        if record is not None:
+            if key not in self._owners:
+                self._owners[key] = record.principal
+                self._open[record.principal] += 1
+            return
         self._renew_at.pop(key, None)
+        if (owner := self._owners.pop(key, None)) is not None:
+            self._open[owner] -= 1
+            if not self._open[owner]:
+                del self._open[owner]
 
     async def stop(self) -> None:
         await asyncio.gather(*self._renewing, return_exceptions=True)

@@ -115,6 +115,22 @@ async def test_the_end_of_a_session_is_told_to_its_upstreams(
     assert sorted(left) == sorted(upstream_session_key(session_key(other), each) for each in ("u1", "gone"))
 
 
+async def test_a_principal_has_only_so_many_sessions_at_all_edges(edges: tuple[Edge, Edge]) -> None:
+    first, second = edges
+    for edge in edges:
+        edge.world.sessions._per_principal = 3  # pyright: ignore[reportPrivateUsage]
+    opened = [await first.initialize() for _ in range(2)] + [await second.initialize()]
+    await until(lambda: all(len(edge.mirror.items) == 3 for edge in edges))
+    for edge in edges:
+        refused = await edge.ask(INITIALIZE)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "60")
+        assert "at most 3 sessions" in refused.json()["error"]["message"]
+    assert (await first.ask(INITIALIZE, principal=EVE)).status == 200
+    assert (await second.ask(session=opened[0], method="DELETE")).status == 204
+    await until(lambda: session_key(opened[0]) not in first.mirror.items)
+    assert (await first.ask(INITIALIZE)).status == 200
+
+
 async def test_the_end_of_a_session_reaches_its_processes_and_the_streams_of_every_edge(
     edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

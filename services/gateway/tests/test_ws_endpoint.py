@@ -47,8 +47,8 @@ class MemorySessions:
     async def end(self, session: OpenSession) -> None:
         del self.records[session.key]
 
-    def forget(self, key: str) -> None:
-        del key
+    def changed(self, key: str, record: Session | None) -> None:
+        del key, record
 
 
 class Socket:
