@@ -11,15 +11,17 @@ from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import MetaData, create_engine, event, pool
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from interlock_common.errors import ConfigurationError
+from interlock_common.errors import ConfigurationError, InvalidInput
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
+_NOT_IN_REPERTOIRE = "22021"  # PostgreSQL, appendix A: character_not_in_repertoire
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -63,9 +65,17 @@ def _sqlite_pragmas(connection: Any, _record: object) -> None:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
-    """One unit of work: committed when the block ends, rolled back when it raises."""
-    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-        yield session
+    """One unit of work: committed when the block ends, rolled back when it raises.
+
+    Raises InvalidInput for a text that PostgreSQL cannot keep, such as one with a NUL.
+    """
+    try:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_IN_REPERTOIRE:
+            raise
+        raise InvalidInput("a text holds a character that cannot be kept") from None
 
 
 def migrate(url: str, package: str) -> None:

@@ -19,7 +19,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 
 
 class TooManyFields(httptools.HttpParserError):
-    """The head of a request has too many fields."""
+    """The head of a request has too many fields, or too large ones."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -49,8 +49,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._waiting_since = None
-        self._unparsed = 0
-        if len(self.headers) > MAX_FIELDS:
+        unparsed, self._unparsed = self._unparsed, 0
+        # A head that came in one piece is complete before what it came in is measured.
+        if len(self.headers) > MAX_FIELDS or (unparsed > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES):
             self._refuse(_TOO_LARGE)
             raise TooManyFields
         super().on_headers_complete()
@@ -70,6 +71,9 @@ class BoundedHttp(HttpToolsProtocol):
         """End the connection when the head of its request, the first one too, has taken too long."""
         if self._waiting_since is not None and now - self._waiting_since > HEAD_SECONDS:
             self._refuse(_TOO_SLOW)
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _refuse(self, answer: bytes) -> None:
         if self.transport.is_closing():

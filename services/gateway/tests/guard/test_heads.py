@@ -100,6 +100,8 @@ async def test_the_head_of_a_second_request_must_come_in_time_too(monkeypatch: p
     "request_",
     [
         HEAD + b"x-large: " + b"a" * 200_000 + b"\r\n\r\n",
+        HEAD + b"x-large: " + b"a" * 66_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 66_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
         HEAD + b"x-a: b\r\n" * 101 + b"\r\n",
         b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
         HEAD + b"x-endless: " + b"a" * 100_000,
