@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_auth.administrator import FirstAdministrator, ensure_administrator
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.models import PrincipalRow
+from interlock_auth.oauth import AuthorizationServer, OAuthRules
+from interlock_auth.oauth_registration import RegistrationRules
 from interlock_auth.passwords import Passwords
 from interlock_auth.principals import LoginRules, Principals
 from interlock_auth.receipts import Receipts
@@ -20,6 +22,7 @@ from interlock_auth.revocation import Revocations
 from interlock_auth.selectors import Selectors
 from interlock_auth.signing import KeyFolder
 from interlock_auth.store import Store
+from interlock_auth.testing_oauth import OAuthWorld
 from interlock_auth.tokens import Mint, TokenRules, Tokens
 from interlock_common.database import migrate, open_engine, transaction
 from interlock_common.errors import Unavailable
@@ -136,6 +139,19 @@ async def world(engine: AsyncEngine, clock: ManualClock, tmp_path: Path) -> Worl
         engine, clock, outlet, folder, keyring, mint, passwords, Tokens(engine, mint, outlet, clock), principals,
         revocations, Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=90 * 86400), receipts,
     )  # fmt: skip
+
+
+@pytest.fixture
+async def oauth(world: World) -> OAuthWorld:
+    """The authorization server, Ada, and a client of hers; few clients may register, so that tests reach the bounds."""
+    rules = OAuthRules(registration=RegistrationRules(dynamic=True, most=5, per_minute=3))
+    server = AuthorizationServer(
+        world.engine, world.principals, world.mint, world.revocations, world.outlet, rules, world.clock
+    )
+    made = OAuthWorld(world.engine, world.passwords, server, rules)
+    await made.add()
+    await made.register()
+    return made
 
 
 async def _empty(url: str) -> None:
