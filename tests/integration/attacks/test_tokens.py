@@ -180,8 +180,8 @@ RULES: dict[str, tuple[Forge, str]] = {
     "another issuer": (saying(iss="https://attacker.example"), "token_issuer"),
     "issuer with a slash": (saying(iss="mcpgateway/"), "token_issuer"),
     "another environment": (saying(env="production"), "token_environment"),
-    "no access token": (lambda f: f.token(headers={"typ": "dpop+jwt"}), "token_rejected"),
-    "an ID token": (lambda f: f.token(headers={"typ": "logout+jwt"}), "token_rejected"),
+    "no access token": (lambda f: f.token(headers={"typ": "dpop+jwt"}), "token_malformed"),
+    "an ID token": (lambda f: f.token(headers={"typ": "logout+jwt"}), "token_malformed"),
     "of nobody": (saying(sub="nobody@attacks.example"), "token_rejected"),
     "of a name with another case": (saying(sub="ADMIN@example.com"), "token_rejected"),
 }
