@@ -104,6 +104,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._waiting
 
+    @property
+    def closed(self) -> bool:
+        return self._transport.is_closing()
+
     def close(self) -> None:
         self._transport.close()
 

@@ -116,6 +116,8 @@ class Load:
     async def _call(self, edge: int, victim: Victim) -> None:
         idle, target = self._idle[edge], replace(self._targets[edge], token=victim.token)
         parts = urlsplit(target.url)
+        while idle and idle[-1].closed:  # an edge closes what was idle for long
+            idle.pop()
         if idle:
             connection = idle.pop()
         else:
