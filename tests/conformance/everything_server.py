@@ -28,9 +28,7 @@ _DRAIN_SECONDS = 1
 def application(era: Era, pages: int = 0) -> ASGIApp:
     """The server as an ASGI application; its endpoint is ``/mcp``."""
     world = World(pages)
-    app = everything(world).streamable_http_app(
-        event_store=KeptEvents(), retry_interval=_RETRY_MILLISECONDS, host=HOST
-    )
+    app = everything(world).streamable_http_app(event_store=KeptEvents(), retry_interval=_RETRY_MILLISECONDS, host=HOST)
     return Door(app, era, world)
 
 

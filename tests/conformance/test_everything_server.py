@@ -51,9 +51,7 @@ async def elicited(context: ClientRequestContext, params: types.ElicitRequestPar
     return types.ElicitResult(action="accept", content=content)
 
 
-async def sampled(
-    context: ClientRequestContext, params: types.CreateMessageRequestParams
-) -> types.CreateMessageResult:
+async def sampled(context: ClientRequestContext, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
     del context, params
     return types.CreateMessageResult(role="assistant", content=types.TextContent(text="Paris"), model="test")
 

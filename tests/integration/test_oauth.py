@@ -177,9 +177,7 @@ async def test_a_stolen_code_or_refresh_token_ends_what_was_given_at_the_edge(
     assert await public.ping(given["access_token"]) == 401
 
 
-async def test_a_token_for_one_server_opens_no_other_endpoint(
-    stage: Stage, browser: Browser, public: Public
-) -> None:
+async def test_a_token_for_one_server_opens_no_other_endpoint(stage: Stage, browser: Browser, public: Public) -> None:
     with stage.deployment.rest(stage.token) as rest:
         server = rest.post("/servers", json={"name": "for-oauth"}).raise_for_status().json()["id"]
     path = f"/servers/{server}/mcp"

@@ -12,9 +12,7 @@ _ids = st.one_of(st.uuids().map(str), st.text(min_size=1, max_size=8))
 _selectors = st.sampled_from(
     ["all", selector_key("user", "ada"), selector_key("user", "eve"), selector_key("team", "red")]
 )
-_entries = st.one_of(
-    st.tuples(_ids.map(revocation_key), st.just(FOR_EVER)), st.tuples(_selectors, st.integers(1, 100))
-)
+_entries = st.one_of(st.tuples(_ids.map(revocation_key), st.just(FOR_EVER)), st.tuples(_selectors, st.integers(1, 100)))
 
 
 def filled(entries: list[tuple[str, int]]) -> RevocationSet:

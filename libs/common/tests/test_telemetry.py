@@ -85,9 +85,11 @@ def test_what_is_no_secret_stays() -> None:
 @given(
     st.recursive(
         st.just(JWT) | st.just(f"Bearer {OPAQUE}") | st.integers() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-        | st.tuples(inner, inner),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+            | st.tuples(inner, inner)
+        ),
     )
 )
 def test_no_shape_hides_a_token(value: Any) -> None:

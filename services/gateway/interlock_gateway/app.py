@@ -315,7 +315,10 @@ class Edge:
             front=self._front,
             catalog=self._catalog,
             methods=Methods(
-                tool_calls, Listing(self._sealer, settings.list_page_size), sessions, self._subscriptions.methods(),
+                tool_calls,
+                Listing(self._sealer, settings.list_page_size),
+                sessions,
+                self._subscriptions.methods(),
                 require_fresh=self._lease.require,
             ),
             sessions=sessions,

@@ -183,9 +183,7 @@ def _differences(before: Upstream | None, after: Upstream | None) -> frozenset[s
     if before is None or after is None or _standing(before) != _standing(after):
         present = [each for each in (before, after) if each is not None]
         return frozenset(
-            method
-            for method, lists in _LISTS.items()
-            if any(getattr(each, name) for each in present for name in lists)
+            method for method, lists in _LISTS.items() if any(getattr(each, name) for each in present for name in lists)
         )
     return frozenset(
         method

@@ -114,8 +114,8 @@ def _marked(schema: object, path: _Path | None) -> Iterator[tuple[_Path, Mapping
     for keyword, value in members.items():
         if keyword in _NAMED and isinstance(value, dict):
             for name, inner in cast("dict[str, Any]", value).items():
-                direct = path is not None and keyword == "properties"
-                yield from _marked(inner, (*path, name) if direct else None)
+                direct = (*path, name) if path is not None and keyword == "properties" else None
+                yield from _marked(inner, direct)
         elif keyword in _SEVERAL and isinstance(value, list):
             for inner in cast("list[Any]", value):
                 yield from _marked(inner, None)

@@ -136,15 +136,11 @@ class SseEndpoint:
 
         try:
             live = self.front.live
-            await self.traffic.run(
-                reply, lambda: self.front.guarded(request, lambda: live.watched(caller, work))
-            )
+            await self.traffic.run(reply, lambda: self.front.guarded(request, lambda: live.watched(caller, work)))
         finally:
             otel_context.detach(token)
 
-    async def _initialize(
-        self, request: McpRequest, caller: Caller, session: OpenSession, envelope: Envelope
-    ) -> None:
+    async def _initialize(self, request: McpRequest, caller: Caller, session: OpenSession, envelope: Envelope) -> None:
         asked = read_initialize(envelope.params)
         version = asked.protocol_version if asked.protocol_version in _SPOKEN else VERSION
 

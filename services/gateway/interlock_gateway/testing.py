@@ -335,9 +335,9 @@ def a_caller(name: str = ADA, **changes: Any) -> Caller:
     """A caller with every permission and no team."""
     said: dict[str, Any] = {
         "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
-        "scopes": Scopes(),
+        "scopes": Scopes(), "principal": name, "token_id": "t-1", "expires_at": 2**40,
     }  # fmt: skip
-    return Caller(**{"principal": name, "token_id": "t-1", "expires_at": 2**40} | said | changes)  # noqa: S106 - an id
+    return Caller(**said | changes)
 
 
 def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:

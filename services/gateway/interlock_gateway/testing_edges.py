@@ -177,8 +177,12 @@ class Conversing:
             return web.Response(status=405)
         message = msgspec.json.decode(await request.read())
         if message.get("method") == "initialize":
-            result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "u"}}
-            answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            result: dict[str, Any] = {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "u"},
+            }
+            answer: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "result": result}
             return web.json_response(answer, headers={"Mcp-Session-Id": "at-upstream"})
         if message.get("method") == "tools/call":
             return await self._call(request, message)

@@ -108,9 +108,7 @@ def test_the_endpoint_answers_whatever_comes(
         credential = world.signer.token() if token else None
         try:
             async with asyncio.timeout(10):
-                return await ask(
-                    world.endpoint(), body, headers, token=credential, method=method, server_id=server_id
-                )
+                return await ask(world.endpoint(), body, headers, token=credential, method=method, server_id=server_id)
         finally:
             await world.ways.stop()
 

@@ -268,7 +268,7 @@ async def test_a_definition_in_quarantine_is_refused_and_its_upstream_is_not_cal
 async def test_a_list_that_changed_is_passed_on_to_the_catalog_and_not_to_the_caller(
     world: EdgeWorld, serve: Any
 ) -> None:
-    changed = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+    changed = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}'
 
     async def announce(request: web.Request) -> web.StreamResponse:
         asked = json.loads(await request.read())

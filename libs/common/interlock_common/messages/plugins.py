@@ -5,7 +5,11 @@ from typing import Literal
 import msgspec
 
 Hook = Literal[
-    "tool_pre_invoke", "tool_post_invoke", "resource_pre_fetch", "resource_post_fetch", "prompt_pre_fetch",
+    "tool_pre_invoke",
+    "tool_post_invoke",
+    "resource_pre_fetch",
+    "resource_post_fetch",
+    "prompt_pre_fetch",
     "prompt_post_fetch",
 ]
 HOOKS: tuple[Hook, ...] = (

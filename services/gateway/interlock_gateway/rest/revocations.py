@@ -19,9 +19,7 @@ class SelectorBody(Body):
     """Which tokens stop counting: one, or all of a user, team, certificate or session, or every one."""
 
     kind: Literal["token", "user", "team", "certificate", "session", "all"]
-    id: Annotated[
-        str, Field(max_length=320, description="jti, e-mail, team, x5t#S256 or sid; nothing for all")
-    ] = ""
+    id: Annotated[str, Field(max_length=320, description="jti, e-mail, team, x5t#S256 or sid; nothing for all")] = ""
     before: Annotated[
         int | None, Field(ge=1, description="those issued before, in seconds since the epoch; now if left out")
     ] = None

@@ -146,9 +146,7 @@ def replace_sequence(usage: Usage, sequence: int) -> Usage:
     st.integers(2, 4), st.integers(1, 10),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.floats(0, 0.1)), max_size=60),
 )  # fmt: skip
-def test_however_edges_are_asked_the_bound_holds(
-    edges: int, late: int, steps: list[tuple[int, int, float]]
-) -> None:
+def test_however_edges_are_asked_the_bound_holds(edges: int, late: int, steps: list[tuple[int, int, float]]) -> None:
     """Reports come ``late`` steps later: in no stretch of time passes more than the documented bound."""
     clock = ManualClock()
     limits = [RateLimits({PRINCIPAL: RATE}, clock) for _ in range(edges)]

@@ -20,7 +20,9 @@ def test_production_knows_only_the_origins_that_were_named() -> None:
 def test_development_knows_the_developers_machine_too() -> None:
     origins = Settings(environment="development").listed_origins
     assert all(origin in origins for origin in ("http://localhost:3000", "https://127.0.0.1", "http://[::1]:6274"))
-    assert not any(origin in origins for origin in ("http://localhost.evil:1", "http://localhost:3000/x", "http://[::2]"))
+    assert not any(
+        origin in origins for origin in ("http://localhost.evil:1", "http://localhost:3000/x", "http://[::2]")
+    )
 
 
 def test_the_gateways_own_pages_may_call_wherever_it_runs() -> None:

@@ -97,7 +97,10 @@ async def test_from_a_login_over_a_decision_back_to_the_client(world: FakeWorld,
     back = await browser.post(action, data={**form, "decision": "allow"})
     assert last_asked(world, Authorize).approved is True
     place = urlsplit(back.headers["location"])
-    assert (back.status_code, f"{place.scheme}://{place.netloc}{place.path}") == (303, "https://client.example/callback")
+    assert (back.status_code, f"{place.scheme}://{place.netloc}{place.path}") == (
+        303,
+        "https://client.example/callback",
+    )
     assert parse_qs(place.query) == {
         "kept": ["1"], "code": ["the-code"], "state": ["a&b=<c>"], "iss": ["http://gateway.test"],
     }  # fmt: skip
