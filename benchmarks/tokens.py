@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from interlock_gateway.authentication import Authenticator
-from interlock_gateway.testing import EdgeWorld
+from interlock_gateway.testing.edge import EdgeWorld
 
 _ROUNDS = 5
 _WARM = 20_000

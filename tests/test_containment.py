@@ -12,7 +12,7 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.messages.auth import Principal, Scopes, TimeRestrictions, UsageLimits, principal_key
 from interlock_common.restrictions import restrictions_of, widened
 from interlock_gateway.authentication import Caller
-from interlock_gateway.testing import EdgeWorld
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.token_scopes import limits_of
 
 PERMISSIONS = ("tools.execute", "tools.read", "resources.read", "tokens.delete", "admin.system_config")

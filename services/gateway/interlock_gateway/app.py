@@ -27,60 +27,60 @@ from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
 from interlock_gateway.authentication import Authenticator, Caller
-from interlock_gateway.changes import Changes
+from interlock_gateway.changes.hub import Changes
+from interlock_gateway.changes.listeners import Listeners
+from interlock_gateway.changes.notices import Notices
+from interlock_gateway.changes.subscriptions import Subscriptions
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.client_address import client_address
 from interlock_gateway.config import Settings
 from interlock_gateway.confirming import Confirming
-from interlock_gateway.consenting import Consenting
-from interlock_gateway.edge_consents import consents_at
-from interlock_gateway.exchange_server import ExchangeServer
+from interlock_gateway.consents.assembly import consents_at
+from interlock_gateway.consents.consenting import Consenting
+from interlock_gateway.endpoints.front import HttpFront
+from interlock_gateway.endpoints.mcp import McpEndpoint
+from interlock_gateway.endpoints.requests import Scope
+from interlock_gateway.endpoints.rpc import RpcEndpoint
+from interlock_gateway.endpoints.sse import SseEndpoint
+from interlock_gateway.endpoints.tunnels import PATH as TUNNEL_PATH
+from interlock_gateway.endpoints.tunnels import TunnelEndpoint
+from interlock_gateway.endpoints.ws import WsDependencies, WsEndpoint
+from interlock_gateway.exchanges.server import ExchangeServer
+from interlock_gateway.exchanges.tunnels import Tunnels
 from interlock_gateway.explaining import Explainer
 from interlock_gateway.guard.front import Guard, KeptOut
 from interlock_gateway.guard.gossip import Gossip
 from interlock_gateway.guard.rate_limits import COUNTED, RateLimits
-from interlock_gateway.holding import Holding
+from interlock_gateway.held.holding import Holding
+from interlock_gateway.held.request_state import RequestStates
+from interlock_gateway.held.resuming import Resuming
 from interlock_gateway.hooks import Hooks
-from interlock_gateway.http_front import HttpFront
 from interlock_gateway.lease import Lease
 from interlock_gateway.limits import Concurrency
-from interlock_gateway.listeners import Listeners
 from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
-from interlock_gateway.mcp_endpoint import McpEndpoint
 from interlock_gateway.methods import Methods
-from interlock_gateway.notices import Notices
 from interlock_gateway.recording import Recorder
-from interlock_gateway.request_state import RequestStates
-from interlock_gateway.requests import Scope
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.client_documents import ClientDocuments
 from interlock_gateway.rest.dependencies import OAuthFace, RestDependencies
 from interlock_gateway.rest.scoping import check_server_scope
 from interlock_gateway.rest.well_known_files import WellKnownFiles
-from interlock_gateway.resuming import Resuming
-from interlock_gateway.reverse import Tunnels
-from interlock_gateway.reverse_endpoint import PATH as TUNNEL_PATH
-from interlock_gateway.reverse_endpoint import TunnelEndpoint
 from interlock_gateway.revocations import Revocations
 from interlock_gateway.routing import Catalog
-from interlock_gateway.rpc_endpoint import RpcEndpoint
 from interlock_gateway.server import GRACE_SECONDS, Endpoints, Router, listen, make_server
-from interlock_gateway.session_traffic import SessionTraffic, Surroundings
-from interlock_gateway.sessions import Sessions
-from interlock_gateway.sse_endpoint import SseEndpoint
-from interlock_gateway.subscriptions import Subscriptions
+from interlock_gateway.sessions.registry import Sessions
+from interlock_gateway.sessions.traffic import SessionTraffic, Surroundings
 from interlock_gateway.tasks import Tasks
 from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.as_modern import ModernCall
 from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
 from interlock_gateway.upstreams.dispatch import Upstreams
-from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.upstreams.eras.as_modern import ModernCall
+from interlock_gateway.upstreams.eras.wrapping import Eras
 from interlock_gateway.usage import UsageReports, Uses
-from interlock_gateway.ws_endpoint import WsDependencies, WsEndpoint
 
 _log = structlog.get_logger()
 

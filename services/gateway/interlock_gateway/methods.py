@@ -16,7 +16,7 @@ from interlock_gateway.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
 from interlock_gateway.listing import LISTS, Listing
 from interlock_gateway.operations import OPERATIONS, Operation, Params
 from interlock_gateway.routing import offer_for
-from interlock_gateway.sessions import Sessions
+from interlock_gateway.sessions.registry import Sessions
 from interlock_gateway.tool_calls import Call, ToolCalls
 
 _MAX_NAME = 128

@@ -11,13 +11,13 @@ from typing import Any
 import uvicorn
 
 from interlock_common.errors import ConfigurationError
+from interlock_gateway.endpoints.mcp import McpEndpoint
+from interlock_gateway.endpoints.reply import Send
+from interlock_gateway.endpoints.requests import Receive, Scope
+from interlock_gateway.endpoints.rpc import RpcEndpoint
+from interlock_gateway.endpoints.sse import SseEndpoint
+from interlock_gateway.endpoints.ws import WsEndpoint
 from interlock_gateway.guard.heads import BoundedHttp
-from interlock_gateway.mcp_endpoint import McpEndpoint
-from interlock_gateway.reply import Send
-from interlock_gateway.requests import Receive, Scope
-from interlock_gateway.rpc_endpoint import RpcEndpoint
-from interlock_gateway.sse_endpoint import SseEndpoint
-from interlock_gateway.ws_endpoint import WsEndpoint
 
 _SERVER_PATH = re.compile(r"(?:/servers/([A-Za-z0-9_.-]{1,128}))?/(mcp|sse|messages|ws)/?")
 _BACKLOG = 1024

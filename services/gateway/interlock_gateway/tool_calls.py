@@ -15,10 +15,11 @@ from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import HookContext
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Caller
-from interlock_gateway.changes import Changes
+from interlock_gateway.changes.hub import Changes
 from interlock_gateway.client import Client
-from interlock_gateway.consenting import Consenting
+from interlock_gateway.consents.consenting import Consenting
 from interlock_gateway.errors import ScopeMissing, UpstreamMisbehaved
+from interlock_gateway.held.request_state import STATE
 from interlock_gateway.hooks import Hooks
 from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.limits import Concurrency
@@ -26,14 +27,13 @@ from interlock_gateway.live import Ended, LiveWork
 from interlock_gateway.offers import Route
 from interlock_gateway.operations import Operation, Params, payload_of
 from interlock_gateway.recording import CallRecord, Outcome, Recorder
-from interlock_gateway.request_state import STATE
 from interlock_gateway.results import Result, finish
 from interlock_gateway.revisions import META_CAPABILITIES
 from interlock_gateway.routing import Catalog, may_see, offer_for
 from interlock_gateway.tasks import Tasks
 from interlock_gateway.upstream_meta import meta_for
 from interlock_gateway.upstreams.dispatch import Upstreams
-from interlock_gateway.upstreams.grants import ConsentNeeded
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded
 from interlock_gateway.upstreams.sessions import SHARED
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 from interlock_gateway.uris import rewrite_result
@@ -89,7 +89,7 @@ class ToolCalls:
     async def call_tool(self, call: Call, client: Client) -> None:
         """Route, authorize, record, inspect, call, inspect, answer, record.
 
-        Authentication and parsing came before (``mcp_endpoint.py``). Raises RpcError or InterlockError for
+        Authentication and parsing came before (``endpoints/mcp.py``). Raises RpcError or InterlockError for
         what the caller is to be told, Ended when a revocation ended the call.
         """
         call, declined = self._resumed(call)

@@ -4,8 +4,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from interlock_common.testing.bus import EmbeddedBus
-from interlock_gateway.testing import EdgeWorld, Handler, serving
-from interlock_gateway.testing_edges import Conversing, Edge, conversing_at, edge_at
+from interlock_gateway.testing.edge import EdgeWorld, Handler, serving
+from interlock_gateway.testing.edges import Conversing, Edge, conversing_at, edge_at
 
 type Serve = Callable[[Handler], Awaitable[str]]
 

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from interlock_common.messages.catalog import Definition
-from interlock_gateway.upstreams.arguments import ArgumentChecks, ArgumentsInvalid, SchemaInvalid, check_schema
+from interlock_gateway.upstreams.rest.arguments import ArgumentChecks, ArgumentsInvalid, SchemaInvalid, check_schema
 
 
 def tool(schema: Any, digest: str = "") -> Definition:

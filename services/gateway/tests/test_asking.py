@@ -7,8 +7,8 @@ import pytest
 
 from interlock_common.messages.audit import CallOutcome
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing import EVE
-from interlock_gateway.testing_edges import Conversing, Edge, Event, Opened, call_body, events_of
+from interlock_gateway.testing.edge import EVE
+from interlock_gateway.testing.edges import Conversing, Edge, Event, Opened, call_body, events_of
 
 type Edges = tuple[Edge, Edge]
 

@@ -11,20 +11,20 @@ from interlock_common.messages.audit import CallOutcome
 from interlock_common.messages.catalog import Credential, Upstream
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
-from interlock_gateway.consenting import URL_ELICITATION_REQUIRED, Consenting
+from interlock_gateway.consents.consenting import URL_ELICITATION_REQUIRED, Consenting
 from interlock_gateway.jsonrpc import INVALID_REQUEST, MISSING_CAPABILITY, RpcError
 from interlock_gateway.revisions import META_CAPABILITIES
-from interlock_gateway.testing import ADA, EVE, Answer, EdgeWorld, ask, modern_call, upstream_at
-from interlock_gateway.testing_grants import FakeGrants, FakeOnce
-from interlock_gateway.testing_oauth import AuthorizationServer, ProtectedUpstream
-from interlock_gateway.testing_upstreams import http_over
+from interlock_gateway.testing.edge import ADA, EVE, Answer, EdgeWorld, ask, modern_call, upstream_at
+from interlock_gateway.testing.grants import FakeGrants, FakeOnce
+from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.testing.upstreams import http_over
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.consents import Consents
 from interlock_gateway.upstreams.dispatch import Upstreams
-from interlock_gateway.upstreams.eras import Eras
-from interlock_gateway.upstreams.grants import ConsentNeeded, Vault
-from interlock_gateway.upstreams.oauth import UserTokens
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.eras.wrapping import Eras
+from interlock_gateway.upstreams.oauth.consents import Consents
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded, Vault
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
 
 SEALER = Sealer(b"secret")
 URL_MODE: dict[str, Any] = {"elicitation": {"url": {}}}

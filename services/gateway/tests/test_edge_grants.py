@@ -20,7 +20,7 @@ from interlock_common.messages.grants import (
 )
 from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import EmbeddedBus
-from interlock_gateway.edge_grants import EdgeGrants, UsedOnce
+from interlock_gateway.consents.grants import EdgeGrants, UsedOnce
 
 KEY = grant_key("u1", "ada")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.upstreams.events import EventParser
+from interlock_gateway.upstreams.http.events import EventParser
 
 STREAM = b": hello\n\nevent: message\nid: 1\ndata: one\n\ndata:two\ndata: more\nretry: 5\n\ndata:\n\ndata: three\n\n"
 EVENTS = [b"one", b"two\nmore", b"three"]

@@ -19,8 +19,8 @@ from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.exchange_client import ExchangeClient
-from interlock_gateway.exchange_server import Asked, ExchangeServer
+from interlock_gateway.exchanges.client import ExchangeClient
+from interlock_gateway.exchanges.server import Asked, ExchangeServer
 from interlock_gateway.upstreams.bus import BusTransport, worker_name
 from interlock_gateway.upstreams.transport import UpstreamRequest
 

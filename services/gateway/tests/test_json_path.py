@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock_gateway.upstreams.json_path import PathInvalid, parse, select
+from interlock_gateway.upstreams.rest.json_path import PathInvalid, parse, select
 
 DOCUMENT = b'{"a": [1.0, 2e2, {"b c": true}], "": 0, "\\u00e9": "x", "it\'s": [], "q\\"": null}'
 

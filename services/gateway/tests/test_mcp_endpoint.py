@@ -5,7 +5,7 @@ import pytest
 from interlock_common.messages.audit import Refusal
 from interlock_common.messages.catalog import VirtualServer
 from interlock_gateway.revisions import MODERN
-from interlock_gateway.testing import ROOT, Answer, EdgeWorld, ask, modern_call
+from interlock_gateway.testing.edge import ROOT, Answer, EdgeWorld, ask, modern_call
 
 METADATA = 'resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp"'
 

@@ -4,7 +4,7 @@ from interlock_common.subscriptions import Subscriptions
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
-from interlock_gateway.notices import Notices
+from interlock_gateway.changes.notices import Notices
 
 CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}'
 

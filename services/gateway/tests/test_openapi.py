@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.catalog import RestCall
-from interlock_gateway.upstreams.definitions import read_definition
-from interlock_gateway.upstreams.openapi import Imported, import_openapi
-from interlock_gateway.upstreams.openapi_document import MAX_BYTES, MAX_NODES, OpenApiInvalid, read
-from interlock_gateway.upstreams.rest_request import check_call
+from interlock_gateway.upstreams.discovery.definitions import read_definition
+from interlock_gateway.upstreams.rest.openapi import Imported, import_openapi
+from interlock_gateway.upstreams.rest.openapi_document import MAX_BYTES, MAX_NODES, OpenApiInvalid, read
+from interlock_gateway.upstreams.rest.request import check_call
 
 DOCUMENTS = Path(__file__).parent / "openapi"
 KENNEL = (DOCUMENTS / "kennel-3.0.yaml").read_bytes()

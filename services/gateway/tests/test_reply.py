@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from interlock_common.testing.waiting import until
-from interlock_gateway import leaving, reply
-from interlock_gateway.leaving import while_connected
-from interlock_gateway.reply import Gone, Reply
-from interlock_gateway.testing import EdgeWorld, modern_call, upstream_at
+from interlock_gateway.endpoints import leaving, reply
+from interlock_gateway.endpoints.leaving import while_connected
+from interlock_gateway.endpoints.reply import Gone, Reply
+from interlock_gateway.testing.edge import EdgeWorld, modern_call, upstream_at
 
 
 class Reader:

@@ -10,14 +10,14 @@ import msgspec
 from aiohttp.test_utils import TestServer
 
 from interlock_common.messages.catalog import Definition, RestCall, Upstream
-from interlock_gateway.testing import upstream_at
+from interlock_gateway.testing.edge import upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import Credentials
-from interlock_gateway.upstreams.definitions import read_definition
-from interlock_gateway.upstreams.openapi import import_openapi
-from interlock_gateway.upstreams.rest import RestTransport
-from interlock_gateway.upstreams.rest_request import check_call
+from interlock_gateway.upstreams.discovery.definitions import read_definition
+from interlock_gateway.upstreams.rest.openapi import import_openapi
+from interlock_gateway.upstreams.rest.request import check_call
+from interlock_gateway.upstreams.rest.transport import RestTransport
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 ROOT = Path(__file__).resolve().parents[3]

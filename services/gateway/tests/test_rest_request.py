@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.catalog import RestCall
-from interlock_gateway.upstreams.rest_request import (
+from interlock_gateway.upstreams.rest.request import (
     FORBIDDEN_HEADERS,
     ArgumentRefused,
     CallInvalid,

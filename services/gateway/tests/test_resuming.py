@@ -16,16 +16,16 @@ from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.exchange_client import ExchangeClient
-from interlock_gateway.exchange_server import ExchangeServer
-from interlock_gateway.holding import Holding
+from interlock_gateway.exchanges.client import ExchangeClient
+from interlock_gateway.exchanges.server import ExchangeServer
+from interlock_gateway.held.holding import Holding
+from interlock_gateway.held.request_state import RequestStates
+from interlock_gateway.held.resuming import Resuming
 from interlock_gateway.jsonrpc import RpcError
-from interlock_gateway.request_state import RequestStates
-from interlock_gateway.resuming import Resuming
 from interlock_gateway.revisions import META_LOG_LEVEL
-from interlock_gateway.testing_scripted import FORM, SAID, Scripted, Stage, call_of
-from interlock_gateway.upstreams.as_modern import ModernCall
-from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.testing.scripted import FORM, SAID, Scripted, Stage, call_of
+from interlock_gateway.upstreams.eras.as_modern import ModernCall
+from interlock_gateway.upstreams.eras.wrapping import Eras
 
 
 @dataclass

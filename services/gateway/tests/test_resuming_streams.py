@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from interlock_common.testing.waiting import until
-from interlock_gateway import following, pulse, reply, session_client, streams
-from interlock_gateway.testing import EVE
-from interlock_gateway.testing_edges import Conversing, Edge, call_body, events_of
+from interlock_gateway.endpoints import reply
+from interlock_gateway.sessions import client as session_client
+from interlock_gateway.sessions import following, pulse, streams
+from interlock_gateway.testing.edge import EVE
+from interlock_gateway.testing.edges import Conversing, Edge, call_body, events_of
 
 type Edges = tuple[Edge, Edge]
 
@@ -230,7 +232,7 @@ async def test_nothing_is_kept_in_memory_of_requests_that_are_over(edges: Edges,
 async def test_a_session_has_so_many_requests_running(
     edges: Edges, upstream: Conversing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.running.MAX_PER_SESSION", 1)
+    monkeypatch.setattr("interlock_gateway.sessions.running.MAX_PER_SESSION", 1)
     first, _ = edges
     session = await first.initialize()
     opened = first.open(call_body(1), session)

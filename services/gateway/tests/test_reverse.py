@@ -19,15 +19,15 @@ from interlock_common.messages.common import Actor, ById
 from interlock_common.subscriptions import Subscriptions
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
+from interlock_gateway.endpoints.tunnels import PATH, TunnelEndpoint
 from interlock_gateway.errors import UpstreamUnreachable
-from interlock_gateway.exchange_client import ExchangeClient
-from interlock_gateway.exchange_server import ExchangeServer
+from interlock_gateway.exchanges.client import ExchangeClient
+from interlock_gateway.exchanges.server import ExchangeServer
+from interlock_gateway.exchanges.tunnels import Tunnels
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import FakeWorld
-from interlock_gateway.reverse import Tunnels
-from interlock_gateway.reverse_endpoint import PATH, TunnelEndpoint
 from interlock_gateway.server import EdgeServer, listen, make_server
-from interlock_gateway.testing import ADA, EVE, ROOT, EdgeWorld, Signer
+from interlock_gateway.testing.edge import ADA, EVE, ROOT, EdgeWorld, Signer
 from interlock_gateway.upstreams.bus import BusTransport
 from interlock_gateway.upstreams.transport import UpstreamRequest
 

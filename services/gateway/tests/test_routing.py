@@ -11,8 +11,8 @@ from interlock_gateway.authentication import Caller
 from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.listing import Listing
 from interlock_gateway.routing import Catalog, offer_for, visible
-from interlock_gateway.testing import ADA, ROOT, upstream_at
-from interlock_gateway.testing import a_caller as caller
+from interlock_gateway.testing.edge import ADA, ROOT, upstream_at
+from interlock_gateway.testing.edge import a_caller as caller
 
 
 def catalog(*items: Any) -> Catalog:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from interlock_common.messages.audit import CallIntent, CallOutcome
-from interlock_gateway.testing import Answer, EdgeWorld, result_of, send, upstream_at
+from interlock_gateway.testing.edge import Answer, EdgeWorld, result_of, send, upstream_at
 
 
 async def rpc(world: EdgeWorld, body: bytes, *, token: str | None = "", method: str = "POST") -> Answer:

@@ -9,10 +9,11 @@ from interlock_common.messages.gateway import session_key
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
-from interlock_gateway import session_traffic, streams
-from interlock_gateway.sessions import SessionEnd
-from interlock_gateway.testing import FakeMirror, upstream_at
-from interlock_gateway.testing_edges import Edge, Event, Opened
+from interlock_gateway.sessions import streams
+from interlock_gateway.sessions import traffic as session_traffic
+from interlock_gateway.sessions.registry import SessionEnd
+from interlock_gateway.testing.edge import FakeMirror, upstream_at
+from interlock_gateway.testing.edges import Edge, Event, Opened
 
 type Edges = tuple[Edge, Edge]
 

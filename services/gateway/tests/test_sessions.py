@@ -11,9 +11,9 @@ from interlock_common.messages.gateway import UpstreamSession, session_key, upst
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
-from interlock_gateway import streams
-from interlock_gateway.testing import EVE, upstream_at
-from interlock_gateway.testing_edges import Edge, initialize_body
+from interlock_gateway.sessions import streams
+from interlock_gateway.testing.edge import EVE, upstream_at
+from interlock_gateway.testing.edges import Edge, initialize_body
 from interlock_gateway.upstreams.sessions import SHARED
 
 INITIALIZE = initialize_body(roots={})

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from interlock_common.messages.gateway import session_key
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing import Answer, result_of, send, upstream_at
-from interlock_gateway.testing_edges import Edge
+from interlock_gateway.testing.edge import Answer, result_of, send, upstream_at
+from interlock_gateway.testing.edges import Edge
 
 HELLO: dict[str, Any] = {
     "protocolVersion": "2024-11-05", "capabilities": {"roots": {}}, "clientInfo": {"name": "c", "version": "1"},

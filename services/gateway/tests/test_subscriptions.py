@@ -11,7 +11,7 @@ import pytest
 from interlock_common.messages.catalog import Credential, Definition, Upstream, VirtualServer
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamUnreachable
-from interlock_gateway.testing import ADA, EVE, ROOT, Answer, EdgeWorld, ask, modern_call, upstream_at
+from interlock_gateway.testing.edge import ADA, EVE, ROOT, Answer, EdgeWorld, ask, modern_call, upstream_at
 
 ALL = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 URI = "notes+test://watched"
@@ -198,7 +198,7 @@ async def test_nobody_listens_with_the_credential_of_another(
 async def test_a_principal_leaves_room_for_the_subscriptions_of_others(
     listen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.subscriptions._MAX_PER_PRINCIPAL", 2)
+    monkeypatch.setattr("interlock_gateway.changes.subscriptions._MAX_PER_PRINCIPAL", 2)
     for _ in range(2):
         await listen(ALL).hears()
     refused = listen(ALL)
@@ -210,7 +210,7 @@ async def test_a_principal_leaves_room_for_the_subscriptions_of_others(
 async def test_what_may_have_been_missed_while_nobody_listened_is_told(
     world: EdgeWorld, listen: Any, announcer: Announcer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.listeners._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("interlock_gateway.changes.listeners._FIRST_PAUSE", 0.01)
     world.register(watched())
     stream = listen({"resourceSubscriptions": [URI]})
     await stream.hears()

@@ -21,7 +21,7 @@ from interlock_gateway.errors import (
     TokenIssuer,
     TokenMalformed,
 )
-from interlock_gateway.testing import ADA, AUDIENCE, ISSUER, EdgeWorld, FakeMirror
+from interlock_gateway.testing.edge import ADA, AUDIENCE, ISSUER, EdgeWorld, FakeMirror
 from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.usage import UsageReports, Uses
 

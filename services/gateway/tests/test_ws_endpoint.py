@@ -18,8 +18,8 @@ from interlock_gateway.authentication import Caller
 from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.server import Router, listen, make_server
-from interlock_gateway.sessions import OpenSession, Sessions
-from interlock_gateway.testing import ROOT, EdgeWorld, result_of, upstream_at
+from interlock_gateway.sessions.registry import OpenSession, Sessions
+from interlock_gateway.testing.edge import ROOT, EdgeWorld, result_of, upstream_at
 
 META: dict[str, Any] = {META_VERSION: MODERN, META_CAPABILITIES: {}}
 HELLO: dict[str, Any] = {
@@ -146,7 +146,7 @@ async def test_requests_run_side_by_side_and_one_can_be_cancelled(
 async def test_one_request_too_many_is_refused_and_holds_up_nothing(
     world: EdgeWorld, address: str, upstream: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.ws_connection._MAX_RUNNING", 2)
+    monkeypatch.setattr("interlock_gateway.endpoints.ws_connection._MAX_RUNNING", 2)
     async with connected(world, address) as socket:
         running = [await socket.say("tools/call", name="notes-echo", _meta=META) for _ in range(2)]
         assert {(await socket.hear())["method"] for _ in running} == {"notifications/progress"}
@@ -256,7 +256,7 @@ async def test_who_may_not_connect_is_refused_before_the_upgrade(
 async def test_a_principal_leaves_room_for_the_connections_of_others(
     world: EdgeWorld, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.ws_endpoint._MAX_PER_PRINCIPAL", 1)
+    monkeypatch.setattr("interlock_gateway.endpoints.ws._MAX_PER_PRINCIPAL", 1)
     async with connected(world, address) as socket:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             async with connected(world, address):

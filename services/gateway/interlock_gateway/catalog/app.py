@@ -36,8 +36,8 @@ from interlock_gateway.catalog.upstreams import Upstreams
 from interlock_gateway.upstreams.addresses import AddressPolicy, upstream_connector
 from interlock_gateway.upstreams.assembly import Transports
 from interlock_gateway.upstreams.connections import Bounds
-from interlock_gateway.upstreams.grants import Vault
-from interlock_gateway.upstreams.oauth import UserTokens
+from interlock_gateway.upstreams.oauth.grants import Vault
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
 from interlock_gateway.upstreams.tls import TlsContexts
 
 _RETRY_SECONDS = 0.5

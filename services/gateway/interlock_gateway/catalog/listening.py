@@ -18,7 +18,7 @@ from interlock_common.errors import InterlockError
 from interlock_common.messages.catalog import Kind, Upstream
 from interlock_gateway.catalog.noticing import Noticing
 from interlock_gateway.catalog.store import Store
-from interlock_gateway.upstreams.discovery import EVERYTHING
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING
 from interlock_gateway.upstreams.transport import Transport
 
 _log = structlog.get_logger()

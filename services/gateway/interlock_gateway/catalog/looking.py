@@ -19,7 +19,7 @@ from interlock_gateway.catalog.pinning import Key, Pinned, Policy, Settled, sett
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.registration import same_place
 from interlock_gateway.catalog.store import Store
-from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING, Discovered
 
 _log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from interlock_common.messages.catalog import CatalogItem, DefinitionKind, Upstream, UpstreamChanged
 from interlock_common.messages.grants import Grant
-from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING, Discovered
 
 
 class Outlet(Protocol):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from interlock_common.messages.catalog import Definition, DefinitionKind, Standing
 from interlock_gateway.catalog.grading import Graded, grade
-from interlock_gateway.upstreams.discovery import Discovered
+from interlock_gateway.upstreams.discovery.discovery import Discovered
 
 type Treatment = Literal["quarantine", "warn", "accept"]
 type Key = tuple[DefinitionKind, str]

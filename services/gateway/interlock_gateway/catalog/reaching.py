@@ -8,14 +8,14 @@ from yarl import URL
 
 from interlock_common.messages.catalog import DefinitionKind, Kind, Upstream
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.asking import Asking, Introduction
 from interlock_gateway.upstreams.credentials import Credentials
-from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered, discover
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
-from interlock_gateway.upstreams.http_asking import HttpAsking
+from interlock_gateway.upstreams.discovery.asking import Asking, Introduction
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING, Discovered, discover
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.http_asking import HttpAsking
+from interlock_gateway.upstreams.discovery.transport_asking import TransportAsking
 from interlock_gateway.upstreams.tls import TlsContexts
 from interlock_gateway.upstreams.transport import Transport
-from interlock_gateway.upstreams.transport_asking import TransportAsking
 
 _UNAUTHORIZED = 401
 

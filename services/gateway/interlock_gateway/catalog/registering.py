@@ -23,7 +23,7 @@ from interlock_gateway.catalog.outlet import Outlet
 from interlock_gateway.catalog.pinning import Change, Key, Pinned, Settled, settle
 from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.store import Store
-from interlock_gateway.upstreams.discovery import Discovered
+from interlock_gateway.upstreams.discovery.discovery import Discovered
 
 SHOWN_FIRST: frozenset[Kind] = frozenset({"stdio", "reverse"})
 """Kinds that can be asked only after somebody has seen them in the bucket, or dialled in."""

@@ -20,9 +20,9 @@ from interlock_common.messages.catalog import (
 from interlock_gateway.catalog import naming
 from interlock_gateway.catalog.errors import InvalidRegistration, InvalidUrl
 from interlock_gateway.catalog.visibility import require, settled_team
-from interlock_gateway.upstreams.arguments import check_schema
-from interlock_gateway.upstreams.definitions import Collected
-from interlock_gateway.upstreams.rest_request import check_call
+from interlock_gateway.upstreams.discovery.definitions import Collected
+from interlock_gateway.upstreams.rest.arguments import check_schema
+from interlock_gateway.upstreams.rest.request import check_call
 
 SYSTEM_PERMISSION = "admin.system_config"
 """Needed for what reaches the machine itself: commands that run there, files that are read there."""

@@ -20,7 +20,7 @@ from interlock_gateway.catalog.publishing import Publisher
 from interlock_gateway.catalog.registering import Registering
 from interlock_gateway.catalog.servers import Servers
 from interlock_gateway.catalog.upstreams import Upstreams
-from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING, Discovered
 
 ADMIN = Actor("admin@example.com", is_admin=True)
 MAKER = Actor(

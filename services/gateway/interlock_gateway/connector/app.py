@@ -22,8 +22,8 @@ from interlock_gateway.connector.config import Settings
 from interlock_gateway.connector.leases import Leases
 from interlock_gateway.connector.processes import Bounds, Processes
 from interlock_gateway.connector.warden import Warden
-from interlock_gateway.exchange_answers import Said, answering, parsed
-from interlock_gateway.exchange_server import Asked, ExchangeServer
+from interlock_gateway.exchanges.answers import Said, answering, parsed
+from interlock_gateway.exchanges.server import Asked, ExchangeServer
 from interlock_gateway.upstreams.transport import Exchange
 
 _RETRY_SECONDS = 0.5

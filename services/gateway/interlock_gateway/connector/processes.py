@@ -16,8 +16,8 @@ from interlock_common.stdio import StdioProcess
 from interlock_gateway.connector.commands import Commands
 from interlock_gateway.connector.errors import KeepsEnding, TooManyProcesses
 from interlock_gateway.connector.warden import Warden
-from interlock_gateway.exchange_server import Asked
-from interlock_gateway.upstreams.conversation import Conversation
+from interlock_gateway.exchanges.server import Asked
+from interlock_gateway.upstreams.pipes.conversation import Conversation
 
 _log = structlog.get_logger()
 _QUICK_SECONDS = 10.0

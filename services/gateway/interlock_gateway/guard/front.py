@@ -8,14 +8,14 @@ from typing import Any
 from interlock_common import problem
 from interlock_common.errors import InterlockError, PermissionDenied
 from interlock_gateway import jsonrpc
+from interlock_gateway.endpoints.refusals import as_rpc
+from interlock_gateway.endpoints.reply import JSON, Send
+from interlock_gateway.endpoints.requests import Receive, Scope
 from interlock_gateway.guard.client_address import TrustedProxies, limited_address
 from interlock_gateway.guard.origins import Cors
 from interlock_gateway.guard.rate_limits import COUNTED, Counted, RateLimited, RateLimits
 from interlock_gateway.guard.security_headers import Pairs, SecurityHeaders
 from interlock_gateway.guard.single_headers import HeaderRepeated, check_single
-from interlock_gateway.refusals import as_rpc
-from interlock_gateway.reply import JSON, Send
-from interlock_gateway.requests import Receive, Scope
 
 _UNCOUNTED = frozenset({"/health", "/ready"})
 """What load balancers ask, of which one address may have all."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError, InvalidInput, Unavailable
-from interlock_gateway.upstreams.token_endpoint import Fetched
+from interlock_gateway.upstreams.oauth.token_endpoint import Fetched
 
 _SECONDS = 300.0
 _FAILED_SECONDS = 30.0

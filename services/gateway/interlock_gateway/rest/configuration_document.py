@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.catalog import Credential, Upstream, VirtualServer
 from interlock_gateway.rest.bodies_of_catalog import GatewayBody, ServerBody
-from interlock_gateway.upstreams.openapi_document import OpenApiInvalid, read
+from interlock_gateway.upstreams.rest.openapi_document import OpenApiInvalid, read
 
 VERSION = 1
 MAX_ITEMS = 2_000

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from interlock_common.errors import InterlockError
 from interlock_gateway.rest.dependencies import Deps
 from interlock_gateway.rest.pages import facts, page, page_headers
-from interlock_gateway.upstreams.consents import ConsentRefused
+from interlock_gateway.upstreams.oauth.consents import ConsentRefused
 
 _COOKIE = "interlock-consent"
 _PATH = "/oauth/upstreams"

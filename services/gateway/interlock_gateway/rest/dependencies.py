@@ -16,7 +16,7 @@ from interlock_common.messages.explaining import Asked, Explanation
 from interlock_common.messages.gateway import Tunnel
 from interlock_gateway.guard.cookies import CookieRules
 from interlock_gateway.rest.client_documents import ClientDocuments
-from interlock_gateway.upstreams.consents import Consents
+from interlock_gateway.upstreams.oauth.consents import Consents
 
 
 class Requests(Protocol):

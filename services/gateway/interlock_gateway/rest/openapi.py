@@ -25,8 +25,8 @@ from interlock_gateway.rest.documents import says
 from interlock_gateway.rest.schemas import Body, Name
 from interlock_gateway.rest.seen import Seen
 from interlock_gateway.rest.upstreams import DISCOVERY_SECONDS, consent_url
-from interlock_gateway.upstreams.openapi import Imported, import_openapi
-from interlock_gateway.upstreams.openapi_document import MAX_BYTES
+from interlock_gateway.upstreams.rest.openapi import Imported, import_openapi
+from interlock_gateway.upstreams.rest.openapi_document import MAX_BYTES
 
 type Patterns = Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=200)]
 

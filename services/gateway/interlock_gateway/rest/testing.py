@@ -14,10 +14,10 @@ from interlock_common.messages.common import Actor
 from interlock_common.messages.gateway import Tunnel
 from interlock_common.sealing import Sealer
 from interlock_gateway.rest.dependencies import RestDependencies
-from interlock_gateway.testing_grants import FakeGrants, FakeOnce
+from interlock_gateway.testing.grants import FakeGrants, FakeOnce
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.consents import Consents
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.consents import Consents
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
 
 TOKEN = "Bearer good"  # noqa: S105 - nobody's
 ACTOR = Actor("ada@example.com", teams=("red",), permissions=("tools.read",), token_id="t-1")  # noqa: S106

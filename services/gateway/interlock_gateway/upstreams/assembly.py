@@ -7,21 +7,21 @@ from interlock_common.clock import Clock
 from interlock_common.messages.catalog import Kind
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions
-from interlock_gateway.exchange_client import ExchangeClient
+from interlock_gateway.exchanges.client import ExchangeClient
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.bus import BusTransport
-from interlock_gateway.upstreams.client_credentials import ClientCredentials
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import BasicProvider, Credentials, HeaderProvider, SealedSecrets
-from interlock_gateway.upstreams.http import HttpTransport
-from interlock_gateway.upstreams.oauth import UserTokens
-from interlock_gateway.upstreams.rest import RestTransport
+from interlock_gateway.upstreams.http.sse import SseTransport
+from interlock_gateway.upstreams.http.transport import HttpTransport
+from interlock_gateway.upstreams.oauth.client_credentials import ClientCredentials
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.token_exchange import TokenExchange
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
+from interlock_gateway.upstreams.oauth.vouching import AuthVouches
+from interlock_gateway.upstreams.rest.transport import RestTransport
 from interlock_gateway.upstreams.sessions import SharedSessions
-from interlock_gateway.upstreams.sse import SseTransport
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
-from interlock_gateway.upstreams.token_exchange import TokenExchange
 from interlock_gateway.upstreams.transport import Transport
-from interlock_gateway.upstreams.vouching import AuthVouches
 
 
 class Transports:

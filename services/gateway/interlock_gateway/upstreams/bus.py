@@ -23,7 +23,7 @@ from interlock_common.messages.gateway import (
 )
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.exchange_client import BusExchange, ExchangeClient
+from interlock_gateway.exchanges.client import BusExchange, ExchangeClient
 from interlock_gateway.revisions import META_CAPABILITIES, META_CLIENT, META_VERSION
 from interlock_gateway.upstreams.transport import UpstreamRequest
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from interlock_common.messages.catalog import Kind, Upstream
 from interlock_gateway.errors import UpstreamUnreachable
-from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.upstreams.eras.wrapping import Eras
 from interlock_gateway.upstreams.transport import Exchange, Transport, UpstreamRequest
 
 

@@ -33,13 +33,13 @@ from interlock_common.testing.waiting import until
 from interlock_gateway.catalog.app import serve as serve_catalog
 from interlock_gateway.catalog.config import Settings
 from interlock_gateway.catalog.testing import MAKER
-from interlock_gateway.edge_grants import EdgeGrants, UsedOnce
-from interlock_gateway.testing_oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.consents.grants import EdgeGrants, UsedOnce
+from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.consents import Consents
-from interlock_gateway.upstreams.grants import ConsentNeeded, Vault
-from interlock_gateway.upstreams.oauth import UserTokens
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.consents import Consents
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded, Vault
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
 
 SECRET = "a secret of the whole deployment"
 EVE = Actor("eve@example.com", permissions=("*",))

@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from interlock_common.messages.catalog import Era
-from interlock_gateway.upstreams import definitions
-from interlock_gateway.upstreams.discovery import Discovered, discover
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
-from interlock_gateway.upstreams.http_asking import HttpAsking
+from interlock_gateway.upstreams.discovery import definitions
+from interlock_gateway.upstreams.discovery.discovery import Discovered, discover
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.http_asking import HttpAsking
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 type Serve = Callable[[Handler], Awaitable[str]]
@@ -194,7 +194,7 @@ async def test_many_small_tools_over_the_bound_are_refused(http: aiohttp.ClientS
 async def test_an_answer_over_the_bound_is_refused(
     http: aiohttp.ClientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interlock_gateway.upstreams.exchange.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("interlock_gateway.upstreams.discovery.exchange.MAX_ANSWER_BYTES", 1000)
     page = b'{"tools":[],"filler":"%s"}' % (b"x" * 2000)
     assert await cause(http, await serve(modern_server(page))) == "too_large"
 

@@ -16,8 +16,8 @@ from interlock_gateway.catalog.listening import Listening
 from interlock_gateway.catalog.noticing import Noticing, changed_lists
 from interlock_gateway.catalog.refreshing import Refreshing
 from interlock_gateway.catalog.testing import MAKER, STRANGER, Parts, tool
-from interlock_gateway.upstreams.discovery import EVERYTHING, Discovered
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.discovery import EVERYTHING, Discovered
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 
 URL = "https://notes.example.com/mcp"

@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from interlock_common.messages.catalog import Definition, Upstream
-from interlock_gateway.upstreams.asking import Introduction
-from interlock_gateway.upstreams.discovery import Discovered, discover
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
-from interlock_gateway.upstreams.http_asking import HttpAsking
+from interlock_gateway.upstreams.discovery.asking import Introduction
+from interlock_gateway.upstreams.discovery.discovery import Discovered, discover
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.http_asking import HttpAsking
+from interlock_gateway.upstreams.discovery.transport_asking import TransportAsking
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
-from interlock_gateway.upstreams.transport_asking import TransportAsking
 
 type Results = Mapping[str, Any]
 
@@ -317,6 +317,6 @@ async def test_a_farewell_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatc
             del upstream, session_key
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("interlock_gateway.upstreams.discovery._FAREWELL_SECONDS", 0.01)
+    monkeypatch.setattr("interlock_gateway.upstreams.discovery.discovery._FAREWELL_SECONDS", 0.01)
     found = await find(Clinging(MODERN))
     assert isinstance(found.tools[0], Definition)

@@ -10,8 +10,8 @@ from interlock_gateway.catalog.own_grants import OwnGrants
 from interlock_gateway.catalog.publishing import digest_of
 from interlock_gateway.catalog.refreshing import Refreshing
 from interlock_gateway.catalog.testing import ADMIN, MAKER, STRANGER, Parts, wire
-from interlock_gateway.upstreams.discovery import Discovered
-from interlock_gateway.upstreams.grants import ConsentNeeded
+from interlock_gateway.upstreams.discovery.discovery import Discovered
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded
 
 ADA = MAKER.principal
 URL = "https://notes.example.com/mcp"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interlock_common.messages.catalog import Definition
 from interlock_gateway.catalog import pinning
 from interlock_gateway.catalog.pinning import Key, Pinned, Policy, Settled, settle
-from interlock_gateway.upstreams.discovery import Discovered
+from interlock_gateway.upstreams.discovery.discovery import Discovered
 
 
 def definition(name: str, **members: Any) -> Definition:

@@ -15,7 +15,7 @@ from interlock_common.testing.clock import ManualClock
 from interlock_gateway.catalog.reaching import Reaching
 from interlock_gateway.upstreams.addresses import AddressPolicy, upstream_connector
 from interlock_gateway.upstreams.credentials import Credentials, Headers
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
 from interlock_gateway.upstreams.tls import TlsContexts
 
 

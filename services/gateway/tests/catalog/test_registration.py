@@ -24,8 +24,8 @@ from interlock_common.sealing import Sealer
 from interlock_gateway.catalog.errors import InvalidRegistration, NameTaken, NotAllowed, SecretsNotKept
 from interlock_gateway.catalog.registering import NOT_LOOKED_AT
 from interlock_gateway.catalog.testing import ADMIN, MAKER, STRANGER, Parts, tool, wire
-from interlock_gateway.upstreams.discovery import Discovered
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.discovery import Discovered
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
 
 URL = "https://notes.example.com/mcp"
 HEADER = Credential("header", {"name": "X-Key"})

@@ -12,8 +12,8 @@ from interlock_gateway.catalog.publishing import digest_of
 from interlock_gateway.catalog.refreshing import Refreshing
 from interlock_gateway.catalog.testing import ADMIN, MAKER, STRANGER, Parts, tool
 from interlock_gateway.catalog.visibility import may_see
-from interlock_gateway.upstreams.discovery import Discovered
-from interlock_gateway.upstreams.exchange import UpstreamUnusable
+from interlock_gateway.upstreams.discovery.discovery import Discovered
+from interlock_gateway.upstreams.discovery.exchange import UpstreamUnusable
 
 URL = "https://notes.example.com/mcp"
 

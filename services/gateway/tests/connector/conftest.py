@@ -13,7 +13,7 @@ from interlock_common.messages import resources
 from interlock_common.subscriptions import Subscriptions
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_gateway.connector.testing import World
-from interlock_gateway.exchange_client import ExchangeClient
+from interlock_gateway.exchanges.client import ExchangeClient
 from interlock_gateway.upstreams.bus import BusTransport
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from interlock_common.messages import catalog, common, subjects
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.configuration_document import render
 from interlock_gateway.rest.testing import TOKEN, FakeBus, FakeWorld
-from interlock_gateway.upstreams.openapi_document import read
+from interlock_gateway.upstreams.rest.openapi_document import read
 
 YAML = {"Content-Type": "application/yaml"}
 TOOL = catalog.Definition("add", msgspec.Raw(b'{"name":"add","inputSchema":{}}'), "sha256:ab")

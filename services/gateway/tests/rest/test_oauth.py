@@ -31,7 +31,7 @@ from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.client_documents import ClientDocuments
 from interlock_gateway.rest.dependencies import OAuthFace, RestDependencies
 from interlock_gateway.rest.testing import ACTOR, TOKEN, FakeWorld
-from interlock_gateway.upstreams.token_endpoint import Fetched
+from interlock_gateway.upstreams.oauth.token_endpoint import Fetched
 
 REDIRECT = "https://client.example/callback?kept=1"
 NAME = "<script>alert(1)</script>"

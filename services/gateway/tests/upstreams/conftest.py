@@ -2,9 +2,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from interlock_gateway.testing_upstreams import http_over, ways_within
+from interlock_gateway.testing.upstreams import http_over, ways_within
 from interlock_gateway.upstreams.connections import Ways
-from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.http.transport import HttpTransport
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from aiohttp import web
 from yarl import URL
 
 from interlock_common.errors import ConfigurationError
-from interlock_gateway.testing import result_of
-from interlock_gateway.testing_upstreams import all_of, http_over, request_to, ways_within
+from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.upstreams import all_of, http_over, request_to, ways_within
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing_scripted import FORM, SAID, Scripted, Stage, call_of
-from interlock_gateway.upstreams.as_legacy import as_legacy
+from interlock_gateway.testing.scripted import FORM, SAID, Scripted, Stage, call_of
+from interlock_gateway.upstreams.eras.as_legacy import as_legacy
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 ROOTS = {"roots": [{"uri": "file:///home"}]}

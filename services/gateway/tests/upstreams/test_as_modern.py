@@ -16,13 +16,13 @@ from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.holding import Holding, TooManyHeld
+from interlock_gateway.held.holding import Holding, TooManyHeld
+from interlock_gateway.held.request_state import RequestStates
 from interlock_gateway.jsonrpc import RpcError
-from interlock_gateway.request_state import RequestStates
 from interlock_gateway.revisions import META_LOG_LEVEL
-from interlock_gateway.testing_scripted import FORM, SAID, Play, Scripted, Stage, call_of
-from interlock_gateway.upstreams.as_modern import ModernCall
-from interlock_gateway.upstreams.eras import Eras
+from interlock_gateway.testing.scripted import FORM, SAID, Play, Scripted, Stage, call_of
+from interlock_gateway.upstreams.eras.as_modern import ModernCall
+from interlock_gateway.upstreams.eras.wrapping import Eras
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 SAMPLED = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}

@@ -12,10 +12,9 @@ from interlock_common.messages.catalog import Credential, Upstream
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing import RESULT, result_of, upstream_at
-from interlock_gateway.testing_upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
+from interlock_gateway.testing.edge import RESULT, result_of, upstream_at
+from interlock_gateway.testing.upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
-from interlock_gateway.upstreams.client_credentials import ClientCredentials
 from interlock_gateway.upstreams.connections import Ways
 from interlock_gateway.upstreams.credentials import (
     BasicProvider,
@@ -24,7 +23,8 @@ from interlock_gateway.upstreams.credentials import (
     HeaderProvider,
     SealedSecrets,
 )
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.client_credentials import ClientCredentials
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
 
 SEALER = Sealer(b"a secret of the deployment")
 SECRETS = SealedSecrets(SEALER)

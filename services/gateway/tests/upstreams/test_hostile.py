@@ -12,8 +12,8 @@ from aiohttp import web
 from interlock_common.messages.catalog import Limits
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.testing_upstreams import (
+from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.upstreams import (
     LEGACY,
     PROGRESS,
     LegacyServer,
@@ -26,7 +26,7 @@ from interlock_gateway.testing_upstreams import (
 )
 from interlock_gateway.upstreams.breaker import UpstreamResting
 from interlock_gateway.upstreams.connections import UpstreamBusy
-from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.http.transport import HttpTransport
 
 MIB = 1024 * 1024
 

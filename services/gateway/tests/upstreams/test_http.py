@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.testing_upstreams import (
+from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.upstreams import (
     PROGRESS,
     all_of,
     begin_stream,
@@ -17,7 +17,7 @@ from interlock_gateway.testing_upstreams import (
     ways_within,
 )
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
-from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.http.transport import HttpTransport
 
 
 def says(body: bytes = b"", *, status: int = 200, content_type: str = "application/json", **headers: str) -> Any:

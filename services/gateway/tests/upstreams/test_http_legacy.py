@@ -5,8 +5,8 @@ import pytest
 from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.testing_upstreams import (
+from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.upstreams import (
     LEGACY,
     PROGRESS,
     LegacyServer,
@@ -15,7 +15,7 @@ from interlock_gateway.testing_upstreams import (
     event,
     request_to,
 )
-from interlock_gateway.upstreams.http import HttpTransport
+from interlock_gateway.upstreams.http.transport import HttpTransport
 
 
 async def test_an_upstream_session_is_opened_once_for_each_session_key(http: HttpTransport, serve: Any) -> None:

@@ -7,8 +7,8 @@ from aiohttp import web
 
 from interlock_common.messages.catalog import Credential
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing import result_of
-from interlock_gateway.testing_upstreams import (
+from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.upstreams import (
     LEGACY,
     LegacyServer,
     begin_stream,
@@ -18,8 +18,8 @@ from interlock_gateway.testing_upstreams import (
     ways_within,
 )
 from interlock_gateway.upstreams.connections import Ways
-from interlock_gateway.upstreams.http import HttpTransport
-from interlock_gateway.upstreams.http_listening import ListenUnsupported
+from interlock_gateway.upstreams.http.listening import ListenUnsupported
+from interlock_gateway.upstreams.http.transport import HttpTransport
 
 CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 NO = b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32601,"message":"no"}}'

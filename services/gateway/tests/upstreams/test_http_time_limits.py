@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.testing_upstreams import (
+from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.upstreams import (
     LEGACY,
     PROGRESS,
     LegacyServer,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from interlock_gateway.testing import result_of
-from interlock_gateway.testing_upstreams import all_of, http_over, request_to, ways_within
+from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.upstreams import all_of, http_over, request_to, ways_within
 from interlock_gateway.upstreams import connections
 
 

@@ -15,18 +15,18 @@ from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing import upstream_at
-from interlock_gateway.testing_grants import FakeGrants, FakeOnce
-from interlock_gateway.testing_oauth import AuthorizationServer, ProtectedUpstream
-from interlock_gateway.testing_upstreams import all_of, http_over
+from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.grants import FakeGrants, FakeOnce
+from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.testing.upstreams import all_of, http_over
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
-from interlock_gateway.upstreams.authorization_server import same_issuer
 from interlock_gateway.upstreams.connections import Ways
-from interlock_gateway.upstreams.consents import ConsentRefused, Consents
 from interlock_gateway.upstreams.credentials import CredentialUnusable
-from interlock_gateway.upstreams.grants import ConsentNeeded, Vault
-from interlock_gateway.upstreams.oauth import UserTokens
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.authorization_server import same_issuer
+from interlock_gateway.upstreams.oauth.consents import ConsentRefused, Consents
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded, Vault
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 ADA, EVE = "ada@example.com", "eve@example.com"

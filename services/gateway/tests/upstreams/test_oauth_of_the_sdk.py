@@ -30,13 +30,13 @@ from interlock_common.messages.grants import RevokeGrant
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing import upstream_at
-from interlock_gateway.testing_grants import FakeGrants, FakeOnce
+from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.grants import FakeGrants, FakeOnce
 from interlock_gateway.upstreams.addresses import AddressPolicy
-from interlock_gateway.upstreams.consents import Consents
-from interlock_gateway.upstreams.grants import ConsentNeeded, Vault
-from interlock_gateway.upstreams.oauth import UserTokens
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.consents import Consents
+from interlock_gateway.upstreams.oauth.grants import ConsentNeeded, Vault
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.user_tokens import UserTokens
 
 
 class Provider:

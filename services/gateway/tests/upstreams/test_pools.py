@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing_scripted import Scripted, Stage, call_of
-from interlock_gateway.upstreams.pools import Pools, pool_key
+from interlock_gateway.testing.scripted import Scripted, Stage, call_of
+from interlock_gateway.upstreams.eras.pools import Pools, pool_key
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 

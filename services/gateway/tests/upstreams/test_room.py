@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing_upstreams import all_of, http_over, request_to, ways_within
+from interlock_gateway.testing.upstreams import all_of, http_over, request_to, ways_within
 from interlock_gateway.upstreams.room import NoRoom, Room, Share
 
 MIB = 1024 * 1024

@@ -9,8 +9,8 @@ from interlock_common.messages.gateway import UpstreamSession
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing import RESULT
-from interlock_gateway.testing_upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
+from interlock_gateway.testing.edge import RESULT
+from interlock_gateway.testing.upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
 from interlock_gateway.upstreams.connections import Ways
 from interlock_gateway.upstreams.sessions import SHARED, MemorySessions, SharedSessions
 

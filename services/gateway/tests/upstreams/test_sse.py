@@ -10,12 +10,12 @@ from aiohttp import web
 from interlock_common.messages.gateway import DESCRIBE
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing import RESULT, result_of
-from interlock_gateway.testing_upstreams import LEGACY, all_of, begin_stream, event, request_to, ways_within
+from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.upstreams import LEGACY, all_of, begin_stream, event, request_to, ways_within
 from interlock_gateway.upstreams.connections import UpstreamSilent, Ways
 from interlock_gateway.upstreams.credentials import Credentials
-from interlock_gateway.upstreams.http_listening import ListenUnsupported
-from interlock_gateway.upstreams.sse import SseTransport
+from interlock_gateway.upstreams.http.listening import ListenUnsupported
+from interlock_gateway.upstreams.http.sse import SseTransport
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 UPDATED = b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"n:1"}}'

@@ -11,12 +11,12 @@ from interlock_common.messages.auth import Assertion, MintAssertion
 from interlock_common.messages.catalog import Credential, Upstream
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
-from interlock_gateway.testing import upstream_at
+from interlock_gateway.testing.edge import upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.credentials import CredentialUnusable, SealedSecrets
-from interlock_gateway.upstreams.token_endpoint import TokenEndpoints
-from interlock_gateway.upstreams.token_exchange import TokenExchange
-from interlock_gateway.upstreams.vouching import AuthVouches
+from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
+from interlock_gateway.upstreams.oauth.token_exchange import TokenExchange
+from interlock_gateway.upstreams.oauth.vouching import AuthVouches
 
 SEALER = Sealer(b"secret")
 

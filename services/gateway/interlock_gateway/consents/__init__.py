@@ -1,0 +1,1 @@
+"""Asking users for their consent to an upstream."""

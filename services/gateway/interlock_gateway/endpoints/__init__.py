@@ -1,0 +1,1 @@
+"""Where MCP is spoken: over HTTP, a WebSocket, plain JSON-RPC, and tunnels."""

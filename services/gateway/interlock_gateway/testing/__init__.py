@@ -1,0 +1,1 @@
+"""An edge and its surroundings for tests."""

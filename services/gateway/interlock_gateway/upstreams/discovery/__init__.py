@@ -1,0 +1,1 @@
+"""Finding out what an upstream is, and what it offers."""

@@ -1,0 +1,1 @@
+"""Upstreams of one era, made to look like ones of the other."""

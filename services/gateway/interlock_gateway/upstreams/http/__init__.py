@@ -1,0 +1,1 @@
+"""Upstreams over HTTP: streamable HTTP in both eras, and HTTP with SSE of 2024-11-05."""

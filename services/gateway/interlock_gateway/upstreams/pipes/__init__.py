@@ -1,0 +1,1 @@
+"""Servers at the end of a pipe: stdio, and tunnels."""

@@ -1,0 +1,1 @@
+"""REST endpoints as tools, and what an OpenAPI document makes of them."""
