@@ -1,0 +1,1 @@
+"""Who a client certificate is, and whether it still counts."""
