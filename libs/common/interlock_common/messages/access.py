@@ -19,15 +19,19 @@ WORKER = "worker"
 BUS_ADMIN = "bus-admin"
 
 CALLS: dict[str, tuple[str, ...]] = {
-    "gateway": ("svc.auth.>", "svc.catalog.>", "svc.plugins.>", "svc.audit.>", subjects.CERTS_LEAF_LIST),
+    "gateway": (
+        "svc.auth.>", "svc.catalog.>", "svc.plugins.>", "svc.audit.>", subjects.CERTS_LEAF_LIST,
+        subjects.CERTS_LEAF_REVOKE, subjects.CERTS_IDENTITY_REVOKE, subjects.CERTS_IDENTITY_REINSTATE,
+        subjects.CERTS_AUTHORITY_STATUS, subjects.CERTS_AUTHORITY_ROTATE,
+    ),
     "catalog": (subjects.AUTH_TOKEN_ASSERTION,),
-}
+}  # fmt: skip
 """Requests that a service makes of others, besides the renewal of its own leaf."""
 
 MIRRORS: dict[str, tuple[Bucket, ...]] = {
     "gateway": (
         resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.TOKEN_SCOPES, resources.CATALOG,
-        resources.GRANTS, resources.BINDINGS, resources.TRUST,
+        resources.GRANTS, resources.BINDINGS, resources.TRUST, resources.REVOKED_CERTIFICATES,
     ),
     "auth": (resources.TRUST,),
     "catalog": (resources.TRUST,),
@@ -149,6 +153,7 @@ def _service(name: str) -> Access:
         f"evt.{name}.>",
         subjects.audit_batch(name),
         subjects.leaf_renew(name),
+        subjects.trust_confirm(name),
         "$JS.API.INFO",
         *CALLS.get(name, ()),
         *_answers(name),

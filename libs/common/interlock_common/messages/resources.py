@@ -73,6 +73,9 @@ CONSENTS = Bucket(
 )
 BINDINGS = Bucket("bindings", "plugins", "which plugin chain is bound to which hook")
 TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
+REVOKED_CERTIFICATES = Bucket(
+    "revoked-certificates", "certs", "certificates that count no longer, gone when they expire", expires=True
+)
 SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
 UPSTREAM_SESSIONS = Bucket(
     "upstream-sessions", "gateway", "sessions as the upstreams of the handshake era know them", expires=True,
@@ -87,6 +90,6 @@ TUNNELS = Bucket(
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
 BUCKETS: tuple[Bucket, ...] = (
-    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, TOKEN_SCOPES, CATALOG, GRANTS, BINDINGS, TRUST, SESSIONS,
-    UPSTREAM_SESSIONS, CONNECTORS, TUNNELS, CONSENTS,
+    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, TOKEN_SCOPES, CATALOG, GRANTS, BINDINGS, TRUST, REVOKED_CERTIFICATES,
+    SESSIONS, UPSTREAM_SESSIONS, CONNECTORS, TUNNELS, CONSENTS,
 )  # fmt: skip

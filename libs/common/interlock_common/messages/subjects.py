@@ -78,14 +78,25 @@ CATALOG_GRANT_REVOKE = "svc.catalog.grant.revoke"
 PLUGINS_HOOK_RUN = "svc.plugins.hook.run"
 PLUGINS_PLUGIN_LIST = "svc.plugins.plugin.list"
 
-# certs: the last token is the identity that renews; the bus lets each service publish only its own
+# certs: the last token is the identity that renews or confirms; the bus lets each service publish only its own
 CERTS_LEAF_RENEW = "svc.certs.leaf.renew"
 CERTS_LEAF_LIST = "svc.certs.leaf.list"
+CERTS_LEAF_REVOKE = "svc.certs.leaf.revoke"
+CERTS_IDENTITY_REVOKE = "svc.certs.identity.revoke"
+CERTS_IDENTITY_REINSTATE = "svc.certs.identity.reinstate"
+CERTS_AUTHORITY_STATUS = "svc.certs.authority.status"
+CERTS_AUTHORITY_ROTATE = "svc.certs.authority.rotate"
+CERTS_TRUST_CONFIRM = "svc.certs.trust.confirm"
 
 
 def leaf_renew(service: str) -> str:
     """The one renewal subject that ``service`` may publish."""
     return f"{CERTS_LEAF_RENEW}.{service}"
+
+
+def trust_confirm(service: str) -> str:
+    """The one subject on which ``service`` may say which trust bundle it uses."""
+    return f"{CERTS_TRUST_CONFIRM}.{service}"
 
 
 # audit
@@ -107,6 +118,10 @@ EVT_TOKEN_REVOKED = "evt.auth.token.revoked"  # noqa: S105
 EVT_SELECTOR_REVOKED = "evt.auth.selector.revoked"
 EVT_KEY_ROTATED = "evt.auth.key.rotated"
 EVT_LEAF_ISSUED = "evt.certs.leaf.issued"
+EVT_LEAF_REVOKED = "evt.certs.leaf.revoked"
+EVT_LEAF_REFUSED = "evt.certs.leaf.refused"
+EVT_LEAF_EXPIRING = "evt.certs.leaf.expiring"
+EVT_AUTHORITY_ROTATED = "evt.certs.authority.rotated"
 EVT_UPSTREAM_CHANGED = "evt.catalog.upstream.changed"
 EVT_CHECKPOINT_SIGNED = "evt.audit.checkpoint.signed"
 EVENTS = "evt.>"
