@@ -4,8 +4,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from interlock_common.testing.bus import EmbeddedBus
-from interlock_gateway.testing.edge import EdgeWorld, Handler, serving
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.edges import Conversing, Edge, conversing_at, edge_at
+from interlock_gateway.testing.servers import Handler, serving
 
 type Serve = Callable[[Handler], Awaitable[str]]
 

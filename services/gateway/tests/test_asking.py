@@ -7,7 +7,7 @@ import pytest
 
 from interlock_common.messages.audit import CallOutcome
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import EVE
+from interlock_gateway.testing.callers import EVE
 from interlock_gateway.testing.edges import Conversing, Edge, Event, Opened, call_body, events_of
 
 type Edges = tuple[Edge, Edge]

@@ -17,7 +17,8 @@ from interlock_gateway import authentication
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.errors import TokenExpired, TokenMalformed, TokenMissing, TokenRejected, TokenRevoked
-from interlock_gateway.testing.edge import ADA, AUDIENCE, ISSUER, ROOT, EdgeWorld, Signer
+from interlock_gateway.testing.callers import ADA, AUDIENCE, ISSUER, ROOT, Signer
+from interlock_gateway.testing.edge import EdgeWorld
 
 
 def bearer(token: str | bytes) -> bytes:

@@ -9,8 +9,8 @@ import pytest
 from interlock_common.messages.audit import CallIntent, CallOutcome
 from interlock_common.testing.waiting import until
 from interlock_gateway.endpoints.batch import MAX_MESSAGES
-from interlock_gateway.testing.edge import serving
 from interlock_gateway.testing.edges import LIST, Conversing, Edge, call_body, conversing_at, events_of
+from interlock_gateway.testing.servers import serving
 
 type Edges = tuple[Edge, Edge]
 

@@ -14,9 +14,12 @@ from interlock_common.testing.clock import ManualClock
 from interlock_gateway.consents.consenting import URL_ELICITATION_REQUIRED, Consenting
 from interlock_gateway.jsonrpc import INVALID_REQUEST, MISSING_CAPABILITY, RpcError
 from interlock_gateway.revisions import META_CAPABILITIES
-from interlock_gateway.testing.edge import ADA, EVE, Answer, EdgeWorld, ask, modern_call, upstream_at
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.callers import ADA, EVE
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.grants import FakeGrants, FakeOnce
 from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.testing.upstreams import http_over
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.dispatch import Upstreams

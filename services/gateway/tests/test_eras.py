@@ -10,7 +10,9 @@ from aiohttp import web
 from interlock_common.messages.audit import CallOutcome
 from interlock_common.testing.waiting import until
 from interlock_gateway.revisions import META_CAPABILITIES
-from interlock_gateway.testing.edge import Answer, EdgeWorld, ask, modern_call, result_of, upstream_at
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 from interlock_gateway.testing.upstreams import LEGACY, LegacyServer, begin_stream, event
 
 FORM: dict[str, Any] = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}

@@ -13,7 +13,9 @@ from interlock_gateway.guard.buckets import Rate
 from interlock_gateway.guard.rate_limits import PRINCIPAL, RateLimits
 from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.operations import CALL_TOOL
-from interlock_gateway.testing.edge import ADA, EVE, ROOT, EdgeWorld, upstream_at
+from interlock_gateway.testing.callers import ADA, EVE, ROOT
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.tool_calls import authorized_route
 
 TOOL = "notes-echo"

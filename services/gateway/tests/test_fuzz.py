@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from interlock_common.messages.catalog import VirtualServer
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
-from interlock_gateway.testing.edge import ROOT, Answer, EdgeWorld, ask, upstream_at
+from interlock_gateway.testing.asking import Answer, ask
+from interlock_gateway.testing.callers import ROOT
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import upstream_at
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

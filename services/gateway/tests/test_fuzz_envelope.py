@@ -14,8 +14,10 @@ from interlock_common.messages.gateway import Session
 from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.sessions.registry import OpenSession, Sessions
-from interlock_gateway.testing.edge import EdgeWorld, ask, send, upstream_at
+from interlock_gateway.testing.asking import ask, send
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.edges import Edge, initialize_body
+from interlock_gateway.testing.servers import upstream_at
 
 _EXAMPLES = 250
 _SECONDS = 20.0

@@ -6,7 +6,8 @@ from interlock_common.sealing import Sealer
 from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.listing import Listing
 from interlock_gateway.offers import Offer
-from interlock_gateway.testing.edge import ROOT, a_caller, upstream_at
+from interlock_gateway.testing.callers import ROOT, a_caller
+from interlock_gateway.testing.servers import upstream_at
 
 FIRST = upstream_at("http://x/", *(f"t{n}" for n in range(5)))
 SECOND = upstream_at("http://y/", "a", "b", id="u2", name="other", slug="other")

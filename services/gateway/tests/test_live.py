@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from interlock_gateway.live import Ended, LiveWork
-from interlock_gateway.testing.edge import a_caller
+from interlock_gateway.testing.callers import a_caller
 
 
 async def work(live: LiveWork, token_id: str, started: asyncio.Event) -> None:

@@ -5,7 +5,9 @@ import pytest
 from interlock_common.messages.audit import Refusal
 from interlock_common.messages.catalog import VirtualServer
 from interlock_gateway.revisions import MODERN
-from interlock_gateway.testing.edge import ROOT, Answer, EdgeWorld, ask, modern_call
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.callers import ROOT
+from interlock_gateway.testing.edge import EdgeWorld
 
 METADATA = 'resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp"'
 

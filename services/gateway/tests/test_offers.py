@@ -8,7 +8,8 @@ import pytest
 
 from interlock_common.messages.catalog import Definition, Naming, Upstream, VirtualServer
 from interlock_gateway.offers import PROBLEM_META, Offer
-from interlock_gateway.testing.edge import ROOT, upstream_at
+from interlock_gateway.testing.callers import ROOT
+from interlock_gateway.testing.servers import upstream_at
 
 
 def definition(name: str, field: str = "name", **members: Any) -> Definition:

@@ -9,7 +9,9 @@ from interlock_common.testing.waiting import until
 from interlock_gateway.endpoints import leaving, reply
 from interlock_gateway.endpoints.leaving import while_connected
 from interlock_gateway.endpoints.reply import Gone, Reply
-from interlock_gateway.testing.edge import EdgeWorld, modern_call, upstream_at
+from interlock_gateway.testing.asking import modern_call
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import upstream_at
 
 
 class Reader:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from interlock_common.messages.catalog import Definition, Limits, RestCall, Upstream
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing.edge import Handler, upstream_at
+from interlock_gateway.testing.servers import Handler, upstream_at
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.rest.transport import RestTransport

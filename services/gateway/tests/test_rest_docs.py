@@ -10,7 +10,7 @@ import msgspec
 from aiohttp.test_utils import TestServer
 
 from interlock_common.messages.catalog import Definition, RestCall, Upstream
-from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import Credentials

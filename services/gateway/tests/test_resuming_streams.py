@@ -8,7 +8,7 @@ from interlock_common.testing.waiting import until
 from interlock_gateway.endpoints import reply
 from interlock_gateway.sessions import client as session_client
 from interlock_gateway.sessions import following, pulse, streams
-from interlock_gateway.testing.edge import EVE
+from interlock_gateway.testing.callers import EVE
 from interlock_gateway.testing.edges import Conversing, Edge, call_body, events_of
 
 type Edges = tuple[Edge, Edge]

@@ -27,7 +27,8 @@ from interlock_gateway.exchanges.tunnels import Tunnels
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import FakeWorld
 from interlock_gateway.server import EdgeServer, listen, make_server
-from interlock_gateway.testing.edge import ADA, EVE, ROOT, EdgeWorld, Signer
+from interlock_gateway.testing.callers import ADA, EVE, ROOT, Signer
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.upstreams.bus import BusTransport
 from interlock_gateway.upstreams.transport import UpstreamRequest
 

@@ -13,7 +13,8 @@ from interlock_gateway.authentication import Authenticator, Caller
 from interlock_gateway.errors import TokenRevoked
 from interlock_gateway.lease import RevocationStale
 from interlock_gateway.live import Ended, LiveWork
-from interlock_gateway.testing.edge import ADA, EVE, EdgeWorld
+from interlock_gateway.testing.callers import ADA, EVE
+from interlock_gateway.testing.edge import EdgeWorld
 
 ISSUED: dict[str, Any] = {"iat": 1_700_000_000, "exp": 4_000_000_000}
 

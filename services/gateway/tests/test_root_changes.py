@@ -10,8 +10,8 @@ from interlock_common.messages.catalog import Command, Upstream
 from interlock_common.messages.gateway import UpstreamSession, session_key, upstream_session_key
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import serving, upstream_at
 from interlock_gateway.testing.edges import Conversing, Edge, call_body, conversing_at
+from interlock_gateway.testing.servers import serving, upstream_at
 from interlock_gateway.upstreams.sessions import SHARED
 
 type Edges = tuple[Edge, Edge]

@@ -11,8 +11,9 @@ from interlock_gateway.authentication import Caller
 from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.listing import Listing
 from interlock_gateway.routing import Catalog, offer_for, visible
-from interlock_gateway.testing.edge import ADA, ROOT, upstream_at
-from interlock_gateway.testing.edge import a_caller as caller
+from interlock_gateway.testing.callers import ADA, ROOT
+from interlock_gateway.testing.callers import a_caller as caller
+from interlock_gateway.testing.servers import upstream_at
 
 
 def catalog(*items: Any) -> Catalog:

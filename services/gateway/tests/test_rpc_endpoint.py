@@ -8,7 +8,9 @@ import pytest
 from aiohttp import web
 
 from interlock_common.messages.audit import CallIntent, CallOutcome
-from interlock_gateway.testing.edge import Answer, EdgeWorld, result_of, send, upstream_at
+from interlock_gateway.testing.asking import Answer, send
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 
 async def rpc(world: EdgeWorld, body: bytes, *, token: str | None = "", method: str = "POST") -> Answer:

@@ -14,7 +14,9 @@ from interlock_common.errors import ConfigurationError
 from interlock_common.messages.audit import CallOutcome
 from interlock_common.testing.waiting import until
 from interlock_gateway.server import Router, listen, make_server
-from interlock_gateway.testing.edge import EdgeWorld, modern_call, result_of, upstream_at
+from interlock_gateway.testing.asking import modern_call
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 PROGRESS = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1.0}}'
 

@@ -12,8 +12,9 @@ from interlock_common.testing.waiting import until
 from interlock_gateway.sessions import streams
 from interlock_gateway.sessions import traffic as session_traffic
 from interlock_gateway.sessions.registry import SessionEnd
-from interlock_gateway.testing.edge import FakeMirror, upstream_at
 from interlock_gateway.testing.edges import Edge, Event, Opened
+from interlock_gateway.testing.fakes import FakeMirror
+from interlock_gateway.testing.servers import upstream_at
 
 type Edges = tuple[Edge, Edge]
 

@@ -12,8 +12,9 @@ from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
 from interlock_gateway.sessions import streams
-from interlock_gateway.testing.edge import EVE, upstream_at
+from interlock_gateway.testing.callers import EVE
 from interlock_gateway.testing.edges import Edge, initialize_body
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstreams.sessions import SHARED
 
 INITIALIZE = initialize_body(roots={})

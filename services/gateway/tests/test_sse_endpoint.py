@@ -9,8 +9,9 @@ from aiohttp import web
 
 from interlock_common.messages.gateway import session_key
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import Answer, result_of, send, upstream_at
+from interlock_gateway.testing.asking import Answer, send
 from interlock_gateway.testing.edges import Edge
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 HELLO: dict[str, Any] = {
     "protocolVersion": "2024-11-05", "capabilities": {"roots": {}}, "clientInfo": {"name": "c", "version": "1"},

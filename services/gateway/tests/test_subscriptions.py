@@ -11,7 +11,10 @@ import pytest
 from interlock_common.messages.catalog import Credential, Definition, Upstream, VirtualServer
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamUnreachable
-from interlock_gateway.testing.edge import ADA, EVE, ROOT, Answer, EdgeWorld, ask, modern_call, upstream_at
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.callers import ADA, EVE, ROOT
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import upstream_at
 
 ALL = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 URI = "notes+test://watched"

@@ -8,7 +8,10 @@ import pytest
 from aiohttp import web
 
 from interlock_common.messages.plugins import Binding, HookVerdict
-from interlock_gateway.testing.edge import ADA, EVE, Answer, EdgeWorld, ask, modern_call, result_of, upstream_at
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.callers import ADA, EVE
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 TASK = b'{"resultType":"task","taskId":"t-1","status":"working","ttlMs":1.0}'
 

@@ -21,7 +21,9 @@ from interlock_gateway.errors import (
     TokenIssuer,
     TokenMalformed,
 )
-from interlock_gateway.testing.edge import ADA, AUDIENCE, ISSUER, EdgeWorld, FakeMirror
+from interlock_gateway.testing.callers import ADA, AUDIENCE, ISSUER
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.fakes import FakeMirror
 from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.usage import UsageReports, Uses
 

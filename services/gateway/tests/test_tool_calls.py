@@ -10,17 +10,10 @@ from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
 from interlock_common.messages.catalog import Definition, VirtualServer
 from interlock_common.messages.plugins import Binding, HookVerdict, PluginVerdict
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import (
-    EVE,
-    RESULT,
-    ROOT,
-    Answer,
-    EdgeWorld,
-    ask,
-    modern_call,
-    result_of,
-    upstream_at,
-)
+from interlock_gateway.testing.asking import Answer, ask, modern_call
+from interlock_gateway.testing.callers import EVE, ROOT
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import RESULT, result_of, upstream_at
 
 
 class Notes:

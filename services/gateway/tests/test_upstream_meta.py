@@ -5,7 +5,7 @@ import pytest
 
 from interlock_common.messages.gateway import Session
 from interlock_gateway.revisions import META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION, MODERN
-from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstream_meta import meta_for
 
 MODERN_UPSTREAM = upstream_at("http://unused.example")

@@ -19,7 +19,9 @@ from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.server import Router, listen, make_server
 from interlock_gateway.sessions.registry import OpenSession, Sessions
-from interlock_gateway.testing.edge import ROOT, EdgeWorld, result_of, upstream_at
+from interlock_gateway.testing.callers import ROOT
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 META: dict[str, Any] = {META_VERSION: MODERN, META_CAPABILITIES: {}}
 HELLO: dict[str, Any] = {

@@ -1,31 +1,19 @@
-"""An edge for tests: real keys and tokens, a real upstream on loopback, and fakes for what the bus brings."""
+"""An edge for tests: real keys and tokens, real ways to upstreams, and fakes for what the bus brings."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
-
-import jwt
-import msgspec
-from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt.algorithms import get_default_algorithms
 
 from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
-from interlock_common.errors import Unavailable
-from interlock_common.messages.auth import Principal, Scopes, SigningKey, principal_key, revocation_key
-from interlock_common.messages.catalog import Definition, Upstream, VirtualServer, server_key, upstream_key
-from interlock_common.messages.plugins import Binding, HookCall, HookVerdict
+from interlock_common.messages.auth import Principal, SigningKey, principal_key, revocation_key
+from interlock_common.messages.catalog import Upstream, VirtualServer, server_key, upstream_key
+from interlock_common.messages.plugins import Binding
 from interlock_common.messages.revocation import FOR_EVER
 from interlock_common.mirror import Mirror
-from interlock_common.revocation_set import RevocationSet
 from interlock_common.sealing import Sealer
 from interlock_common.subscriptions import Subscriptions as BusSubscriptions
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Authenticator
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.changes.listeners import Listeners
 from interlock_gateway.changes.subscriptions import Subscriptions
@@ -45,13 +33,13 @@ from interlock_gateway.listing import Listing
 from interlock_gateway.live import LiveWork
 from interlock_gateway.methods import Methods
 from interlock_gateway.recording import Recorder
-from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
-from interlock_gateway.revocations import Revocations
 from interlock_gateway.routing import Catalog
 from interlock_gateway.server import Endpoints
-from interlock_gateway.sessions.registry import OpenSession, Sessions
+from interlock_gateway.sessions.registry import Sessions
 from interlock_gateway.sessions.traffic import SessionTraffic, Surroundings
 from interlock_gateway.tasks import Tasks
+from interlock_gateway.testing.callers import ADA, AUDIENCE, EVE, ISSUER, ROOT, Signer
+from interlock_gateway.testing.fakes import FakeAudit, FakeMirror, FakePlugins, FakeRevocations, NoBus, NoSessions
 from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.tool_calls import ToolCalls
 from interlock_gateway.upstreams.addresses import AddressPolicy
@@ -63,156 +51,6 @@ from interlock_gateway.upstreams.eras.wrapping import Eras
 from interlock_gateway.upstreams.http.transport import HttpTransport
 from interlock_gateway.upstreams.sessions import MemorySessions
 from interlock_gateway.usage import Uses
-
-ISSUER, AUDIENCE = "test-issuer", "test-audience"
-ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"
-RESULT = b'{"content":[{"type":"text","text":"done"}]}'
-
-type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Signer:
-    """A key pair as auth has one, and tokens signed with it."""
-
-    def __init__(self, algorithm: str = "EdDSA", kid: str = "k1") -> None:
-        self.algorithm, self.kid = algorithm, kid
-        match algorithm:
-            case "EdDSA":
-                self.private = ed25519.Ed25519PrivateKey.generate()
-            case "ES256":
-                self.private = ec.generate_private_key(ec.SECP256R1())
-            case _:
-                self.private = rsa.generate_private_key(65537, 2048)
-
-    def published(self) -> SigningKey:
-        method = cast("Any", get_default_algorithms()[self.algorithm])
-        return SigningKey(self.kid, self.algorithm, msgspec.Raw(method.to_jwk(self.private.public_key()).encode()), 0)
-
-    def public_pem(self) -> bytes:
-        return self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-
-    def token(self, principal: str = ADA, *, without: Sequence[str] = (), **changes: Any) -> str:
-        """A good token of ``principal``, but for ``changes`` and the claims ``without``."""
-        now = int(SYSTEM_CLOCK.time())
-        claims = {"sub": principal, "jti": "t-1", "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 600}
-        said = {name: value for name, value in (claims | changes).items() if name not in without}
-        return jwt.encode(said, self.private, self.algorithm, {"kid": self.kid})
-
-
-@dataclass
-class FakeMirror[T]:
-    """A bucket that holds what a test puts there."""
-
-    items: dict[str, T] = field(default_factory=dict[str, T])
-
-    def get(self, key: str) -> T | None:
-        return self.items.get(key)
-
-
-@dataclass
-class FakeAudit:
-    """Takes records, unless it is ``away``."""
-
-    away: bool = False
-    records: list[Any] = field(default_factory=list[Any])
-    before_ack: Callable[[], Awaitable[None]] | None = None
-
-    async def record(self, record: msgspec.Struct) -> None:
-        if self.before_ack is not None:
-            await self.before_ack()
-        self.record_soon(record)
-
-    def record_soon(self, record: msgspec.Struct) -> None:
-        if self.away:
-            raise Unavailable("the audit stream did not take a record")
-        self.records.append(record)
-
-    def of(self, kind: type) -> list[Any]:
-        return [record for record in self.records if isinstance(record, kind)]
-
-
-@dataclass
-class FakePlugins:
-    """The bus, on which plugins answer with ``verdict``; nobody answers while there is none."""
-
-    verdict: HookVerdict | None = None
-    asked: list[HookCall] = field(default_factory=list[HookCall])
-
-    async def request_raw(self, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
-        del headers, timeout
-        self.asked.append(msgspec.json.decode(body, type=HookCall))
-        if self.verdict is None:
-            raise Unavailable(f"nobody answers {subject} at the moment")
-        return msgspec.json.encode(self.verdict)
-
-
-class NoBus:
-    """The bus of an edge that has none."""
-
-    instance = "00000000"
-    connected = False
-
-    def on_connected(self, listener: object) -> None:
-        """There is nothing to connect."""
-
-    @property
-    def js(self) -> object:
-        raise Unavailable("the bus is not connected")
-
-    def lease(self) -> object:
-        raise Unavailable("the bus is not connected")
-
-
-class NoSessions:
-    """Sessions of an edge that has none."""
-
-    async def open(self, *_: object) -> OpenSession:
-        raise Unavailable("sessions cannot be reached at the moment")
-
-    async def find(self, *_: object) -> OpenSession:
-        raise Unavailable("sessions cannot be reached at the moment")
-
-    async def end(self, *_: object) -> None:
-        raise Unavailable("sessions cannot be reached at the moment")
-
-    def touch(self, key: str) -> None:
-        """There is none to live on."""
-
-
-@dataclass
-class Answer:
-    """What came back over ASGI; nothing more is taken while ``reading`` is not set."""
-
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: bytes = b""
-    complete: bool = False
-    reading: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.reading.set()
-
-    def json(self) -> Any:
-        return msgspec.json.decode(self.body)
-
-    async def take(self, message: dict[str, Any]) -> None:
-        await self.reading.wait()
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self.body += message["body"]
-            self.complete = not message["more_body"]
-
-
-class FakeRevocations(Revocations):
-    """What is revoked, for a test to fill."""
-
-    def __init__(self) -> None:
-        self.items = RevocationSet()
-        super().__init__(lambda: self.items)
 
 
 @dataclass
@@ -329,106 +167,3 @@ class EdgeWorld:
         """As the edge does when a revocation arrives."""
         self.revocations.items[revocation_key(token_id)] = FOR_EVER
         self.live.end(token_id)
-
-
-def a_caller(name: str = ADA, **changes: Any) -> Caller:
-    """A caller with every permission and no team."""
-    said: dict[str, Any] = {
-        "is_admin": False, "unrestricted": False, "teams": frozenset[str](), "permissions": frozenset({"*"}),
-        "scopes": Scopes(), "principal": name, "token_id": "t-1", "expires_at": 2**40,
-    }  # fmt: skip
-    return Caller(**said | changes)
-
-
-def upstream_at(url: str, *tools: str, **changes: Any) -> Upstream:
-    """A public modern upstream called notes, with a tool ``echo`` unless others are named."""
-    definitions = tuple(
-        Definition(name, msgspec.Raw(b'{"name":"%s","inputSchema":{}}' % name.encode()), f"sha256:{name}")
-        for name in tools or ("echo",)
-    )
-    base = Upstream("u1", "notes", "notes", url, "modern", MODERN, ROOT, tools=definitions)
-    return msgspec.structs.replace(base, **changes)
-
-
-def modern_call(
-    method: str = "tools/call", name: str | None = "notes-echo", **params: Any
-) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a good stateless request."""
-    headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
-    if name is not None:
-        headers["mcp-name"] = name
-        params = {"name": name} | params
-    params["_meta"] = {META_VERSION: MODERN, META_CAPABILITIES: {}} | params.get("_meta", {})
-    return headers, msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
-
-
-async def ask(
-    endpoint: McpEndpoint,
-    body: bytes | Sequence[bytes] = b"",
-    headers: dict[str, str] | Sequence[tuple[bytes, bytes]] = (),
-    *,
-    token: str | None = None,
-    method: str = "POST",
-    server_id: str | None = None,
-    answer: Answer | None = None,
-) -> Answer:
-    """One HTTP exchange with the endpoint; the client stays connected until it is answered."""
-    path = f"/servers/{server_id}/mcp" if server_id else "/mcp"
-    return await send(
-        lambda scope, receive, take: endpoint(scope, receive, take, server_id),
-        path, body, headers, token=token, method=method, answer=answer,
-    )  # fmt: skip
-
-
-async def send(
-    app: Callable[[dict[str, Any], Any, Any], Awaitable[None]],
-    path: str,
-    body: bytes | Sequence[bytes] = b"",
-    headers: dict[str, str] | Sequence[tuple[bytes, bytes]] = (),
-    *,
-    token: str | None = None,
-    method: str = "POST",
-    answer: Answer | None = None,
-) -> Answer:
-    """One HTTP exchange with an ASGI application."""
-    chunks = [body] if isinstance(body, bytes) else list(body)
-    answer = answer or Answer()
-    waiting: list[dict[str, Any]] = [
-        {"type": "http.request", "body": chunk, "more_body": n < len(chunks)} for n, chunk in enumerate(chunks, 1)
-    ]
-
-    async def receive() -> dict[str, Any]:
-        if not waiting:
-            await asyncio.Event().wait()
-        return waiting.pop(0)
-
-    pairs = list(
-        [(k.encode(), v.encode("latin-1")) for k, v in headers.items()] if isinstance(headers, dict) else headers
-    )
-    if token is not None:
-        pairs.append((b"authorization", f"Bearer {token}".encode()))
-    scope = {"type": "http", "method": method, "path": path, "headers": pairs, "client": ("192.0.2.1", 5)}
-    await app(scope, receive, answer.take)
-    return answer
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncGenerator[str]:
-    """A real HTTP server on loopback that answers every request with ``handler``; yields its URL."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await handler(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
-    finally:
-        await runner.cleanup()
-
-
-def result_of(request_id: Any, result: bytes = RESULT) -> bytes:
-    return b'{"jsonrpc":"2.0","id":%s,"result":%s}' % (msgspec.json.encode(request_id), result)

@@ -19,7 +19,10 @@ from interlock_common.mirror import Mirror
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
 from interlock_gateway.sessions.registry import Sessions
-from interlock_gateway.testing.edge import ADA, Answer, EdgeWorld, Signer, ask, result_of, upstream_at
+from interlock_gateway.testing.asking import Answer, ask
+from interlock_gateway.testing.callers import ADA, Signer
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 _SIGNER = Signer()
 LIST = b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}'

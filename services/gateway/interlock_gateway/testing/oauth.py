@@ -12,7 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from interlock_gateway.revisions import MODERN
-from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.servers import result_of
 
 _RESULTS: dict[str, dict[str, Any]] = {
     "server/discover": {

@@ -13,7 +13,7 @@ import msgspec
 from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
 from interlock_gateway.jsonrpc import ErrorObject, RpcError
-from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 
 ADA = "ada@example.com"

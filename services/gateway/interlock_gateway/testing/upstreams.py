@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from interlock_gateway.testing.edge import result_of, upstream_at
+from interlock_gateway.testing.servers import result_of, upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.credentials import Credentials, Provider

@@ -23,7 +23,9 @@ from interlock_gateway.guard.security_headers import SecurityHeaders
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import FakeWorld
 from interlock_gateway.server import Router, listen, make_server
-from interlock_gateway.testing.edge import EdgeWorld, modern_call, result_of, upstream_at
+from interlock_gateway.testing.asking import modern_call
+from interlock_gateway.testing.edge import EdgeWorld
+from interlock_gateway.testing.servers import result_of, upstream_at
 
 PAGE = "https://console.example"
 CORS = Cors(Origins(frozenset({PAGE})))

@@ -13,8 +13,8 @@ from interlock_common.messages.catalog import CreateUpstream, Credential, Upstre
 from interlock_common.messages.grants import GrantList, GrantSummary
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.testing import ACTOR, FakeWorld
-from interlock_gateway.testing.edge import upstream_at
 from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.testing.servers import upstream_at
 
 NAME = "<script>alert(1)</script>"
 

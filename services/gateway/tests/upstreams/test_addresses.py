@@ -5,7 +5,7 @@ from aiohttp import web
 from yarl import URL
 
 from interlock_common.errors import ConfigurationError
-from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.servers import result_of
 from interlock_gateway.testing.upstreams import all_of, http_over, request_to, ways_within
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 

@@ -12,7 +12,7 @@ from interlock_common.messages.catalog import Credential, Upstream
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing.edge import RESULT, result_of, upstream_at
+from interlock_gateway.testing.servers import RESULT, result_of, upstream_at
 from interlock_gateway.testing.upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 from interlock_gateway.upstreams.connections import Ways

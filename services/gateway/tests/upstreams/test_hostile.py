@@ -12,7 +12,7 @@ from aiohttp import web
 from interlock_common.messages.catalog import Limits
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.servers import RESULT, result_of
 from interlock_gateway.testing.upstreams import (
     LEGACY,
     PROGRESS,

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.servers import RESULT, result_of
 from interlock_gateway.testing.upstreams import (
     PROGRESS,
     all_of,

@@ -5,7 +5,7 @@ import pytest
 from aiohttp import web
 
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.servers import RESULT, result_of
 from interlock_gateway.testing.upstreams import (
     LEGACY,
     PROGRESS,

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from interlock_common.messages.catalog import Credential
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing.edge import result_of
+from interlock_gateway.testing.servers import result_of
 from interlock_gateway.testing.upstreams import (
     LEGACY,
     LegacyServer,

@@ -15,9 +15,9 @@ from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved
-from interlock_gateway.testing.edge import upstream_at
 from interlock_gateway.testing.grants import FakeGrants, FakeOnce
 from interlock_gateway.testing.oauth import AuthorizationServer, ProtectedUpstream
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.testing.upstreams import all_of, http_over
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 from interlock_gateway.upstreams.connections import Ways

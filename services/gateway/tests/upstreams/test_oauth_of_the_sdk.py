@@ -30,8 +30,8 @@ from interlock_common.messages.grants import RevokeGrant
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import upstream_at
 from interlock_gateway.testing.grants import FakeGrants, FakeOnce
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.oauth.consents import Consents
 from interlock_gateway.upstreams.oauth.grants import ConsentNeeded, Vault

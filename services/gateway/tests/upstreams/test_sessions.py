@@ -9,7 +9,7 @@ from interlock_common.messages.gateway import UpstreamSession
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
-from interlock_gateway.testing.edge import RESULT
+from interlock_gateway.testing.servers import RESULT
 from interlock_gateway.testing.upstreams import LEGACY, LegacyServer, all_of, http_over, request_to
 from interlock_gateway.upstreams.connections import Ways
 from interlock_gateway.upstreams.sessions import SHARED, MemorySessions, SharedSessions

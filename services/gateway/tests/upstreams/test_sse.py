@@ -10,7 +10,7 @@ from aiohttp import web
 from interlock_common.messages.gateway import DESCRIBE
 from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.testing.edge import RESULT, result_of
+from interlock_gateway.testing.servers import RESULT, result_of
 from interlock_gateway.testing.upstreams import LEGACY, all_of, begin_stream, event, request_to, ways_within
 from interlock_gateway.upstreams.connections import UpstreamSilent, Ways
 from interlock_gateway.upstreams.credentials import Credentials

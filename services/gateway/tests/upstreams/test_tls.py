@@ -10,7 +10,7 @@ from interlock_common.messages.catalog import Tls
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.pki import ScratchAuthority
 from interlock_gateway.errors import UpstreamUnreachable
-from interlock_gateway.testing.edge import result_of, upstream_at
+from interlock_gateway.testing.servers import result_of, upstream_at
 from interlock_gateway.testing.upstreams import all_of, http_over, request_to
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways

@@ -11,7 +11,7 @@ from interlock_common.messages.auth import Assertion, MintAssertion
 from interlock_common.messages.catalog import Credential, Upstream
 from interlock_common.sealing import Sealer
 from interlock_common.testing.clock import ManualClock
-from interlock_gateway.testing.edge import upstream_at
+from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.upstreams.addresses import AddressPolicy
 from interlock_gateway.upstreams.credentials import CredentialUnusable, SealedSecrets
 from interlock_gateway.upstreams.oauth.token_endpoint import TokenEndpoints
