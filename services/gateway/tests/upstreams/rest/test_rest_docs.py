@@ -20,7 +20,7 @@ from interlock_gateway.upstreams.rest.request import check_call
 from interlock_gateway.upstreams.rest.transport import RestTransport
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[5]
 DOCUMENT = (ROOT / "examples" / "weather_api.yaml").read_bytes()
 
 
