@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509 import ocsp
 
 from interlock_certs import profiles
 from interlock_certs.errors import AuthorityUnusable
@@ -27,7 +28,7 @@ from interlock_common.tls import write_atomically
 
 _log = structlog.get_logger()
 _BACKDATED = timedelta(minutes=1)
-_ROOT, _ISSUING, _CREATING = "root", "issuing", "creating"
+_ROOT, _ISSUING, _PREVIOUS, _CREATING = "root", "issuing", "previous", "creating"
 _SHA256 = hashes.SHA256()
 
 
@@ -87,6 +88,7 @@ class Authority:
         self._clock = clock
         self._root = _read_certificate(directory / f"{_ROOT}.crt")
         self._issuing = self._load_issuing()
+        self._previous = self._load_previous()
 
     @classmethod
     def open(cls, directory: Path, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> "Authority":
@@ -113,6 +115,25 @@ class Authority:
     def bundle_pem(self) -> bytes:
         """The roots that count in this deployment."""
         return self._root.public_bytes(Encoding.PEM)
+
+    @property
+    def root(self) -> x509.Certificate:
+        return self._root
+
+    @property
+    def issuers(self) -> list[x509.Certificate]:
+        """The issuing CAs whose leaves may still count: that of the moment, and the one before it."""
+        return [signer.certificate for signer in self._signers]
+
+    def sign_crl(
+        self, issuer: x509.Certificate, builder: x509.CertificateRevocationListBuilder
+    ) -> x509.CertificateRevocationList:
+        """Sign a CRL with the key of ``issuer``, one of ``issuers``."""
+        return builder.sign(self._key_of(issuer), _SHA256)
+
+    def sign_ocsp(self, issuer: x509.Certificate, builder: ocsp.OCSPResponseBuilder) -> ocsp.OCSPResponse:
+        """Sign an OCSP response with the key of ``issuer``, one of ``issuers``."""
+        return builder.sign(self._key_of(issuer), _SHA256)
 
     @property
     def certificates(self) -> list[x509.Certificate]:
@@ -143,6 +164,19 @@ class Authority:
         lifetime = issuing.not_valid_after_utc - issuing.not_valid_before_utc
         return self._clock.now() >= issuing.not_valid_before_utc + lifetime * (2 / 3)
 
+    @property
+    def _signers(self) -> list[_Signer]:
+        return [self._issuing, *([self._previous] if self._previous is not None else [])]
+
+    def _key_of(self, issuer: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+        return next(signer.key for signer in self._signers if signer.certificate == issuer)
+
+    def _load_previous(self) -> _Signer | None:
+        """The issuing CA before this one: its leaves still count, and so it still says which of them are revoked."""
+        if not (self._directory / f"{_PREVIOUS}.crt").exists():
+            return None
+        return _read_signer(self._directory, _PREVIOUS, issuer=self._root)
+
     def _load_issuing(self) -> _Signer:
         """The issuing CA of the folder; a new one when that is not usable but the root key is there."""
         try:
@@ -155,6 +189,8 @@ class Authority:
 
     def _renew_issuing(self, old: _Signer) -> _Signer:
         if (self._directory / f"{_ROOT}.key").exists():
+            _write(self._directory, _PREVIOUS, old)
+            self._previous = old
             return self._create_issuing()
         _log.warning("the issuing CA is due and root.key is not in CA_DIR to sign the next one",
                      not_after=old.certificate.not_valid_after_utc.isoformat())  # fmt: skip
