@@ -22,7 +22,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "gateway": (
         "svc.auth.>", "svc.catalog.>", "svc.plugins.>", "svc.audit.>", subjects.CERTS_LEAF_LIST,
         subjects.CERTS_LEAF_REVOKE, subjects.CERTS_IDENTITY_REVOKE, subjects.CERTS_IDENTITY_REINSTATE,
-        subjects.CERTS_AUTHORITY_STATUS, subjects.CERTS_AUTHORITY_ROTATE,
+        subjects.CERTS_AUTHORITY_STATUS, subjects.CERTS_AUTHORITY_ROTATE, subjects.CERTS_CERTIFICATE_SUCCEED,
     ),
     "catalog": (subjects.AUTH_TOKEN_ASSERTION,),
 }  # fmt: skip
@@ -30,8 +30,9 @@ CALLS: dict[str, tuple[str, ...]] = {
 
 MIRRORS: dict[str, tuple[Bucket, ...]] = {
     "gateway": (
-        resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.TOKEN_SCOPES, resources.CATALOG,
-        resources.GRANTS, resources.BINDINGS, resources.TRUST, resources.REVOKED_CERTIFICATES,
+        resources.REVOCATIONS, resources.SIGNING_KEYS, resources.PRINCIPALS, resources.TOKEN_SCOPES, resources.ISSUERS,
+        resources.IDENTITIES, resources.CATALOG, resources.GRANTS, resources.BINDINGS, resources.TRUST,
+        resources.REVOKED_CERTIFICATES, resources.CERTIFICATE_SUCCESSORS,
     ),
     "auth": (resources.TRUST,),
     "catalog": (resources.TRUST,),

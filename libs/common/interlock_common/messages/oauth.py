@@ -105,28 +105,40 @@ class Authorization(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``svc.auth.oauth.token``: a request at the token endpoint; ``auth_method`` is how it came by its secret."""
+    """``svc.auth.oauth.token``: a request at the token endpoint; ``auth_method`` is how it came by its secret.
+
+    With the method ``private_key_jwt`` the secret is the assertion of the client (RFC 7523), which is for ``own_url``:
+    what the gateway is called by. The rest is of a token exchange (RFC 8693), where ``server_id`` is the virtual
+    server that ``resource`` is.
+    """
 
     grant_type: str
     client_id: str
     client_secret: str = ""
     auth_method: str = "none"
+    own_url: str = ""
     code: str = ""
     redirect_uri: str = ""
     code_verifier: str = ""
     refresh_token: str = ""
     scope: str = ""
     resource: str = ""
+    server_id: str | None = None
+    subject_token: str = ""
+    subject_token_type: str = ""
+    requested_token_type: str = ""
+    actor_token: str = ""
 
 
 class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 6749, section 5.1; ``expires_in`` in seconds."""
+    """RFC 6749, section 5.1, and RFC 8693, section 2.2.1; ``expires_in`` in seconds."""
 
     access_token: str
     expires_in: int
     scope: str
     token_type: str
     refresh_token: str | None = None
+    issued_token_type: str | None = None
 
 
 class RevokeGrantedToken(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,14 +148,19 @@ class RevokeGrantedToken(msgspec.Struct, frozen=True, omit_defaults=True):
     client_id: str = ""
     client_secret: str = ""
     auth_method: str = "none"
+    own_url: str = ""
     actor: Actor | None = None
 
 
-class IntrospectToken(msgspec.Struct, frozen=True):
-    """``svc.auth.oauth.introspect``: RFC 7662, for someone who may read tokens."""
+class IntrospectToken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``svc.auth.oauth.introspect``: RFC 7662, for someone who may read tokens, or for a client about its own."""
 
     token: str
-    actor: Actor
+    actor: Actor | None = None
+    client_id: str = ""
+    client_secret: str = ""
+    auth_method: str = "none"
+    own_url: str = ""
 
 
 class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):

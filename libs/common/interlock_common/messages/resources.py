@@ -66,6 +66,8 @@ REVOCATIONS = Bucket(
 SIGNING_KEYS = Bucket("signing-keys", "auth", "public keys that verify access tokens, by kid")
 PRINCIPALS = Bucket("principals", "auth", "users and service accounts: active, administrator, teams")
 TOKEN_SCOPES = Bucket("token-scopes", "auth", "scopes that were narrowed after their tokens were minted", expires=True)
+ISSUERS = Bucket("issuers", "auth", "authorization servers of others whose tokens count, with their public keys")
+IDENTITIES = Bucket("identities", "auth", "who identities of other authorization servers are here")
 CATALOG = Bucket("catalog", "catalog", "upstreams with their tools, and virtual servers")
 GRANTS = Bucket("grants", "catalog", "what authorization servers granted users for upstreams, sealed")
 CONSENTS = Bucket(
@@ -76,6 +78,10 @@ TRUST = Bucket("trust", "certs", "the trust bundle of the deployment")
 REVOKED_CERTIFICATES = Bucket(
     "revoked-certificates", "certs", "certificates that count no longer, gone when they expire", expires=True
 )
+CERTIFICATE_SUCCESSORS = Bucket(
+    "certificate-successors", "certs", "which certificate was issued in place of which, gone when that expires",
+    expires=True,
+)  # fmt: skip
 SESSIONS = Bucket("sessions", "gateway", "sessions of clients of the handshake era", expires=True, storage="memory")
 UPSTREAM_SESSIONS = Bucket(
     "upstream-sessions", "gateway", "sessions as the upstreams of the handshake era know them", expires=True,
@@ -90,6 +96,6 @@ TUNNELS = Bucket(
 
 STREAMS: tuple[Stream, ...] = (AUDIT, EVENTS, SESSION_MESSAGES)
 BUCKETS: tuple[Bucket, ...] = (
-    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, TOKEN_SCOPES, CATALOG, GRANTS, BINDINGS, TRUST, REVOKED_CERTIFICATES,
-    SESSIONS, UPSTREAM_SESSIONS, CONNECTORS, TUNNELS, CONSENTS,
+    REVOCATIONS, SIGNING_KEYS, PRINCIPALS, TOKEN_SCOPES, ISSUERS, IDENTITIES, CATALOG, GRANTS, BINDINGS, TRUST,
+    REVOKED_CERTIFICATES, SESSIONS, UPSTREAM_SESSIONS, CONNECTORS, TUNNELS, CONSENTS,
 )  # fmt: skip

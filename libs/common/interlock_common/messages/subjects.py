@@ -55,6 +55,17 @@ AUTH_OAUTH_AUTHORIZE = "svc.auth.oauth.authorize"
 AUTH_OAUTH_TOKEN = "svc.auth.oauth.token"  # noqa: S105
 AUTH_OAUTH_REVOKE = "svc.auth.oauth.revoke"
 AUTH_OAUTH_INTROSPECT = "svc.auth.oauth.introspect"
+AUTH_PROVIDER_START = "svc.auth.provider.start"
+AUTH_PROVIDER_FINISH = "svc.auth.provider.finish"
+AUTH_ISSUER_SET = "svc.auth.issuer.set"
+AUTH_ISSUER_LIST = "svc.auth.issuer.list"
+AUTH_ISSUER_GET = "svc.auth.issuer.get"
+AUTH_ISSUER_DELETE = "svc.auth.issuer.delete"
+AUTH_ISSUER_REFRESH = "svc.auth.issuer.refresh"
+AUTH_ISSUER_KEY_WANTED = "svc.auth.issuer.key-wanted"
+AUTH_IDENTITY_LINK = "svc.auth.identity.link"
+AUTH_IDENTITY_UNLINK = "svc.auth.identity.unlink"
+AUTH_IDENTITY_LIST = "svc.auth.identity.list"
 
 # catalog
 CATALOG_UPSTREAM_CREATE = "svc.catalog.upstream.create"
@@ -86,6 +97,7 @@ CERTS_IDENTITY_REVOKE = "svc.certs.identity.revoke"
 CERTS_IDENTITY_REINSTATE = "svc.certs.identity.reinstate"
 CERTS_AUTHORITY_STATUS = "svc.certs.authority.status"
 CERTS_AUTHORITY_ROTATE = "svc.certs.authority.rotate"
+CERTS_CERTIFICATE_SUCCEED = "svc.certs.certificate.succeed"
 CERTS_TRUST_CONFIRM = "svc.certs.trust.confirm"
 
 
