@@ -11,7 +11,7 @@ from interlock_auth.errors import NotContained
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.messages.auth import Principal, Scopes, TimeRestrictions, UsageLimits, principal_key
 from interlock_common.restrictions import restrictions_of, widened
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.token_scopes import limits_of
 

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import jwt
@@ -12,7 +11,10 @@ import msgspec
 
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Principal, Scopes, SigningKey, principal_key
-from interlock_common.messages.common import Actor
+from interlock_gateway.caller import Caller, caller_by_name, caller_by_token
+from interlock_gateway.certificates.errors import CertificateRevoked, CredentialsDisagree, IdentityUnknown, TokensOff
+from interlock_gateway.certificates.identities import Identities, Named, nobody_identified
+from interlock_gateway.certificates.shown import Shown
 from interlock_gateway.claims import ClaimRules, check_type, read_claims, read_header, wrong_audience
 from interlock_gateway.errors import (
     TokenExpired,
@@ -28,7 +30,6 @@ from interlock_gateway.usage import Uses
 
 _MAX_TOKEN_BYTES = 8192
 _CACHED_TOKENS = 10_000
-_NOWHERE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class VerifiedToken:
     """A token whose signature, issuer and times have been checked.
 
     ``audiences`` are those it names where none is this gateway's; it counts at a virtual server that is one of them.
+    ``bound_to`` is the certificate without which it does not count (``x5t#S256``).
     """
 
     principal: str
@@ -47,55 +49,7 @@ class VerifiedToken:
     teams: tuple[str, ...] | None
     limits: Limits
     audiences: frozenset[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A principal that may act now, and how far this credential of theirs reaches.
-
-    ``unrestricted`` callers see every object; others see public objects, those of ``teams`` and their own. ``traces``
-    are by what its token can be revoked.
-    """
-
-    principal: str
-    token_id: str
-    expires_at: int
-    is_admin: bool
-    unrestricted: bool
-    teams: frozenset[str]
-    permissions: frozenset[str]
-    scopes: Scopes
-    traces: Traces | None = None
-    team_permissions: Mapping[str, tuple[str, ...]] = _NOWHERE
-
-    @property
-    def revoked_with(self) -> tuple[str, ...]:
-        """The ids of the tokens with any of which this one is revoked."""
-        return (self.token_id,) if self.traces is None else self.traces.ids
-
-    def may(self, permission: str, team: str | None = None) -> bool:
-        """Whether both the principal and the token have ``permission``, for what belongs to ``team`` where one is."""
-        held = self.is_admin or permission in self.permissions or "*" in self.permissions
-        if not held and team is not None:
-            held = permission in self.team_permissions.get(team, ())
-        scoped = self.scopes.permissions
-        return held and (not scoped or permission in scoped or "*" in scoped)
-
-    def actor(self) -> Actor:
-        """This caller as other services are told of it: an administrator only with a token that is not narrowed."""
-        held = ("*",) if self.is_admin else tuple(sorted(self.permissions))
-        scoped = self.scopes.permissions
-        if scoped and "*" not in scoped:
-            held = tuple(name for name in scoped if self.may(name))
-        in_teams = {team: tuple(n for n in names if self.may(n, team)) for team, names in self.team_permissions.items()}
-        return Actor(
-            principal=self.principal,
-            is_admin=self.unrestricted and not self.scopes.permissions,
-            teams=tuple(sorted(self.teams)),
-            permissions=held,
-            token_id=self.token_id,
-            team_permissions=in_teams,
-        )
+    bound_to: str | None = None
 
 
 class Lookup[T](Protocol):
@@ -122,6 +76,7 @@ class Authenticator:
         gate: ScopeGate | None = None,
         resources: Callable[[str], frozenset[str]] = lambda _server_id: frozenset(),
         require_fresh: Callable[[], None] = lambda: None,
+        identities: Identities | None = None,
     ) -> None:
         self._keys = keys
         self._principals = principals
@@ -131,20 +86,25 @@ class Authenticator:
         self._gate = gate or ScopeGate(Uses())
         self._resources = resources
         self._require_fresh = require_fresh
+        self._identities = identities or nobody_identified(clock)
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._public_keys: dict[str, tuple[SigningKey, jwt.PyJWK]] = {}
 
     def caller(
         self, authorization: bytes | None, address: str | None = None, server_id: str | None = None, *,
-        counted: bool = True,
+        counted: bool = True, shown: Shown | None = None,
     ) -> Caller:  # fmt: skip
-        """The caller that an ``Authorization`` header names, for one request from ``address``.
+        """The caller that an ``Authorization`` header names, or what is ``shown``, for one request from ``address``.
 
         Raises an Unauthenticated error that says why there is none, or the refusal of one of the token's scopes.
-        A request that is not ``counted`` is none of those that limits speak of.
+        A request that is not ``counted`` is none of those that limits speak of. Where a token and something else name
+        a principal, both must name the same; the token then says how far it reaches.
         """
+        named = None if shown is None else self._identities.named(shown)
         if authorization is None or authorization[:7].lower() != b"bearer ":
-            raise TokenMissing("a bearer token is required")
+            return self._by_name(shown, named, server_id)
+        if shown is not None and shown.tokens_off:
+            raise TokensOff("tokens are not taken here any more: show a certificate, and no token")
         token = self._token(authorization[7:].strip())
         now = self._clock.time()
         if token.expires_at <= now:
@@ -152,27 +112,53 @@ class Authenticator:
         principal = self._principals.get(token.principal_key)
         if self._revocations.covers(token.traces, () if principal is None else principal.teams):
             raise TokenRevoked("the token has been revoked")
+        if token.bound_to is not None:
+            self._identities.bindings.check(token.bound_to, None if shown is None else shown.certificate)
         if principal is None or not principal.active:
             raise TokenRejected("the principal of the token is not active")
         if token.audiences is not None and not (server_id and token.audiences & self._resources(server_id)):
             raise wrong_audience()
+        if named is not None and named.principal != principal.name:
+            raise CredentialsDisagree("the token and the certificate, or the proxy, name different principals")
         self._require_fresh()
         limits = self._gate.limits(token.id, token.limits)
         ends = self._gate.admit(token.id, limits, address, now)
         if counted:
             self._gate.uses.count(token.id)
         expires_at = token.expires_at if ends is None else min(token.expires_at, int(ends))
-        return _caller(token, principal, limits.scopes, expires_at)
+        scopes = limits.scopes if named is None else self._identities.narrowed(named, limits.scopes, server_id)
+        return caller_by_token(
+            principal, token.id, token.traces, scopes, token.teams, expires_at,
+            None if shown is None else shown.certificate, bound=token.bound_to is not None,
+        )  # fmt: skip
 
     def counts(self, caller: Caller) -> bool:
         """Whether a caller that was let in would be let in now: its principal, its key and its token still count."""
         principal = self._principals.get(principal_key(caller.principal))
         if principal is None or not principal.active:
             return False
-        traces = caller.traces
+        peer, traces = caller.certificate, caller.traces
+        if peer is not None and not self._identities.counts(caller.principal, peer):
+            return False
         if traces is None:
             return True
-        return self._keys.get(traces.kid) is not None and not self._revocations.covers(traces, principal.teams)
+        if caller.has_token and self._keys.get(traces.kid) is None:
+            return False
+        return not self._revocations.covers(traces, principal.teams)
+
+    def _by_name(self, shown: Shown | None, named: Named | None, server_id: str | None) -> Caller:
+        """The caller of a request without a token."""
+        if named is None:
+            missing = None if shown is None else shown.missing
+            raise missing or TokenMissing("a bearer token is required")
+        principal = self._principals.get(principal_key(named.principal))
+        if self._revocations.covers(named.traces, () if principal is None else principal.teams):
+            raise CertificateRevoked("what was issued to the principal until then has been revoked")
+        if principal is None or not principal.active:
+            raise IdentityUnknown("the certificate, or the proxy, names no active principal")
+        self._require_fresh()
+        scopes = self._identities.narrowed(named, Scopes(), server_id)
+        return caller_by_name(principal, named, scopes)
 
     def _token(self, raw: bytes) -> VerifiedToken:
         digest = hashlib.sha256(raw).digest()
@@ -212,6 +198,7 @@ class Authenticator:
             teams=claims.teams,
             limits=limits_of(claims.scopes),
             audiences=None if here else claims.audiences,
+            bound_to=claims.certificate,
         )
 
     def _key(self, kid: str) -> tuple[SigningKey, jwt.PyJWK]:
@@ -223,26 +210,3 @@ class Authenticator:
             key = jwt.PyJWK(msgspec.json.decode(published.jwk, type=dict[str, Any]), published.algorithm)
             known = self._public_keys[published.kid] = (published, key)
         return known
-
-
-def _caller(token: VerifiedToken, principal: Principal, scopes: Scopes, expires_at: int) -> Caller:
-    if token.teams is None:
-        teams = frozenset(principal.teams) if principal.is_admin else frozenset[str]()
-    else:
-        teams = (
-            frozenset(token.teams) & frozenset(principal.teams) if not principal.is_admin else frozenset(token.teams)
-        )
-    return Caller(
-        principal=principal.name,
-        token_id=token.id,
-        expires_at=expires_at,
-        is_admin=principal.is_admin,
-        unrestricted=principal.is_admin and token.teams is None,
-        teams=teams,
-        permissions=frozenset(principal.permissions),
-        scopes=scopes,
-        traces=token.traces,
-        team_permissions=_NOWHERE
-        if not principal.team_permissions or principal.is_admin
-        else {team: names for team, names in principal.team_permissions.items() if team in teams},
-    )

@@ -78,9 +78,16 @@ class Claims(msgspec.Struct, frozen=True):
 
     @property
     def certificate(self) -> str | None:
-        """The certificate it is bound to (RFC 8705, section 3.1)."""
+        """The certificate it is bound to (RFC 8705, section 3.1); raises TokenMalformed for any other proof (RFC 7800).
+
+        Passing over what cannot be checked would open to everybody what is somebody's alone.
+        """
+        if not self.cnf:
+            return None
         thumbprint = self.cnf.get("x5t#S256")
-        return thumbprint if isinstance(thumbprint, str) else None
+        if len(self.cnf) != 1 or not isinstance(thumbprint, str):
+            raise TokenMalformed("the token asks for a proof of possession that is not known here")
+        return thumbprint
 
     @property
     def audiences(self) -> frozenset[str]:

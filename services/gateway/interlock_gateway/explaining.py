@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from interlock_common.errors import InterlockError
 from interlock_common.messages.explaining import Asked, Explanation, Rule
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.caller import Caller
 from interlock_gateway.guard.buckets import ONE
 from interlock_gateway.guard.rate_limits import PRINCIPAL, TOKEN, RateLimits
 from interlock_gateway.jsonrpc import RpcError

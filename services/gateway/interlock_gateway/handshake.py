@@ -6,7 +6,7 @@ import msgspec
 
 from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.offers import Offer
 from interlock_gateway.revisions import LEGACY, META_SERVER, SUPPORTED
 from interlock_gateway.routing import may_see_upstream

@@ -11,7 +11,7 @@ import msgspec
 from interlock_common.messages.catalog import DefinitionKind
 from interlock_common.sealing import SealBroken, Sealer
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.jsonrpc import INVALID_PARAMS, RpcError
 from interlock_gateway.offers import Offer
 from interlock_gateway.operations import Params

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 
 
 class Ended(Exception):

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 from interlock_common import telemetry
 from interlock_common.messages.gateway import Session
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.client import Client
 from interlock_gateway.handshake import discover_result
 from interlock_gateway.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError

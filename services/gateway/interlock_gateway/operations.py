@@ -10,7 +10,7 @@ import msgspec
 
 from interlock_common.messages.plugins import Hook
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.jsonrpc import INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError
 from interlock_gateway.offers import Offer, Route
 

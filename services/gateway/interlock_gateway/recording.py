@@ -16,7 +16,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
 from interlock_common.messages.subjects import audit_batch
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.offers import Route
 
 _log = structlog.get_logger()

@@ -5,7 +5,7 @@
 
 from interlock_common.errors import NotFound
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer, Visibility
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.offers import Offer, Route
 

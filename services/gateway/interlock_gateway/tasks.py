@@ -12,7 +12,7 @@ import msgspec
 from interlock_common.messages.plugins import Hook
 from interlock_common.sealing import SealBroken, Sealer
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.jsonrpc import INVALID_PARAMS, RpcError
 from interlock_gateway.offers import Offer, Route
 from interlock_gateway.operations import Operation, Params

@@ -14,7 +14,7 @@ from interlock_common.errors import InterlockError
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.plugins import HookContext
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.client import Client
 from interlock_gateway.consents.consenting import Consenting

@@ -9,7 +9,8 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.errors import Unauthenticated
 from interlock_common.messages.auth import principal_key, revocation_key
 from interlock_common.messages.revocation import FOR_EVER, selector_key
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.caller import Caller
 from interlock_gateway.errors import TokenRevoked
 from interlock_gateway.lease import RevocationStale
 from interlock_gateway.live import Ended, LiveWork

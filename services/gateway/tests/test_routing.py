@@ -7,7 +7,7 @@ from interlock_common.errors import NotFound
 from interlock_common.messages.auth import Scopes
 from interlock_common.messages.catalog import VirtualServer
 from interlock_common.sealing import Sealer
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.errors import ScopeMissing
 from interlock_gateway.listing import Listing
 from interlock_gateway.routing import Catalog, offer_for, visible

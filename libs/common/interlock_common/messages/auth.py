@@ -1,10 +1,13 @@
 """What auth answers and publishes: sessions, tokens, keys, principals, revocations."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from interlock_common.messages.common import Actor
+
+THUMBPRINT = "^[A-Za-z0-9_-]{43}$"
+"""A certificate as tokens name it: its SHA-256 in base64url (``x5t#S256``, RFC 8705, section 3.1)."""
 
 
 class TimeRestrictions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -54,7 +57,7 @@ class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``principal`` names the service account; None is the actor. ``teams`` None leaves the claim out (for an
     administrator: unrestricted; for others: public objects only); an empty tuple means public objects only; otherwise
-    the named teams.
+    the named teams. ``certificate`` (``x5t#S256``) is the only one that the token may be used with.
     """
 
     actor: Actor
@@ -64,6 +67,7 @@ class CreateToken(msgspec.Struct, frozen=True, omit_defaults=True):
     teams: tuple[str, ...] | None = None
     description: str = ""
     principal: str | None = None
+    certificate: Annotated[str, msgspec.Meta(pattern=THUMBPRINT)] | None = None
 
 
 class IssuedToken(msgspec.Struct, frozen=True):

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from interlock_common.messages.auth import THUMBPRINT
+from interlock_common.messages.common import Actor
+
 type Reason = Literal[
     "unspecified", "key_compromise", "ca_compromise", "affiliation_changed", "superseded", "cessation_of_operation",
     "privilege_withdrawn",
@@ -16,6 +19,8 @@ type Step = Literal["prepare", "activate", "taint", "revoke"]
 type CaState = Literal["prepared", "active", "retiring", "tainted", "revoked"]
 
 type _Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,64}$")]
+type _Thumbprint = Annotated[str, msgspec.Meta(pattern=THUMBPRINT)]
+
 type _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
@@ -85,9 +90,9 @@ class RevokeLeaf(msgspec.Struct, frozen=True):
     refused by the edges and stands in no CRL of ours.
     """
 
+    actor: Actor
     serial: _Hex
     reason: Reason = "unspecified"
-    actor: _Text = ""
     issuer: _Hex | None = None
     fingerprint: _Text = ""
     subject: _Text = ""
@@ -97,16 +102,16 @@ class RevokeLeaf(msgspec.Struct, frozen=True):
 class RevokeIdentity(msgspec.Struct, frozen=True):
     """``svc.certs.identity.revoke``: every leaf of an identity; it gets no other one until it is reinstated."""
 
+    actor: Actor
     identity: Annotated[str, msgspec.Meta(max_length=128)]
     reason: Reason = "unspecified"
-    actor: _Text = ""
 
 
 class ReinstateIdentity(msgspec.Struct, frozen=True):
     """``svc.certs.identity.reinstate``: a revoked identity may join again; its revoked leaves stay revoked."""
 
+    actor: Actor
     identity: Annotated[str, msgspec.Meta(max_length=128)]
-    actor: _Text = ""
 
 
 class RevokedCertificate(msgspec.Struct, frozen=True):
@@ -121,6 +126,29 @@ class RevokedCertificate(msgspec.Struct, frozen=True):
     fingerprint: str
     subject: str
     reason: Reason
+    at: int
+
+
+class Succeed(msgspec.Struct, frozen=True):
+    """``svc.certs.certificate.succeed``: the holder of ``certificate`` has a new one, ``successor``.
+
+    Both are thumbprints (``x5t#S256``, RFC 8705); ``not_after`` is the end of the successor, in seconds since the epoch.
+    """
+
+    certificate: _Thumbprint
+    successor: _Thumbprint
+    not_after: int
+    principal: _Text = ""
+
+
+class Successor(msgspec.Struct, frozen=True):
+    """Bucket ``certificate-successors``, key = the thumbprint of a certificate: the one that was issued in its place.
+
+    Tokens that are bound to the first work with the second as well; ``at`` is in seconds since the epoch.
+    """
+
+    thumbprint: str
+    principal: str
     at: int
 
 
@@ -165,8 +193,8 @@ class AuthorityStatus(msgspec.Struct, frozen=True):
 class RotateAuthority(msgspec.Struct, frozen=True):
     """``svc.certs.authority.rotate``: one step, refused with names while it is not safe."""
 
+    actor: Actor
     step: Step
-    actor: _Text = ""
 
 
 class LeafRevoked(msgspec.Struct, frozen=True):

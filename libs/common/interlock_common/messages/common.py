@@ -6,7 +6,8 @@ import msgspec
 class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
     """On whose behalf a service asks another: the verified principal, as the edge saw it.
 
-    ``team_permissions`` count, beside ``permissions``, for what belongs to that team.
+    ``team_permissions`` count, beside ``permissions``, for what belongs to that team. ``bound_to`` is the certificate
+    (``x5t#S256``) that the token of the actor is bound to.
     """
 
     principal: str
@@ -15,6 +16,7 @@ class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
     permissions: tuple[str, ...] = ()
     token_id: str | None = None
     team_permissions: dict[str, tuple[str, ...]] = {}
+    bound_to: str | None = None
 
     def may(self, permission: str, team: str | None = None) -> bool:
         """Whether ``permission`` is held, for what belongs to ``team`` where one is named."""

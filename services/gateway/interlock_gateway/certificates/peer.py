@@ -7,19 +7,14 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from interlock_common.errors import Unauthenticated
+from interlock_common.messages.certs import revoked_key
+from interlock_gateway.certificates.errors import CertificateUnreadable
 
 PEER = "interlock.peer"
 """Where the scope of a request keeps the ``PeerCertificate`` of its connection, or None."""
 MAX_DER_BYTES = 16 * 1024
 _MAX_NAMES = 64
 _UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-
-
-class CertificateUnreadable(Unauthenticated):
-    """What was shown as a certificate is none."""
-
-    code = "certificate_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,12 @@ class PeerCertificate:
     @property
     def key(self) -> str:
         """Under which its revocation is published: the key id of its issuer and its serial number."""
-        return f"{self.authority_key_id or 'unknown'}.{self.serial}"
+        return revoked_key(self.authority_key_id or "unknown", self.serial)
+
+    @property
+    def limited_as(self) -> str:
+        """The name under which its requests are counted."""
+        return self.common_name or self.fingerprint
 
 
 def _read(der: bytes, certificate: x509.Certificate, chain: tuple[bytes, ...]) -> PeerCertificate:

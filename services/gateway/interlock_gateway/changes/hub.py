@@ -12,7 +12,7 @@ import msgspec
 
 from interlock_common.messages.catalog import CatalogItem, Upstream
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.listeners import Listeners, way_to
 from interlock_gateway.offers import Route
 from interlock_gateway.routing import Catalog, may_see, may_see_upstream, referred

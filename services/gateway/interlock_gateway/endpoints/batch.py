@@ -12,7 +12,7 @@ from opentelemetry import context as otel_context
 
 from interlock_common import telemetry
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.front import HttpFront
 from interlock_gateway.endpoints.reply import HeaderPairs, Reply
 from interlock_gateway.endpoints.requests import McpRequest

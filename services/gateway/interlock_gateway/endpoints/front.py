@@ -9,7 +9,8 @@ import structlog
 
 from interlock_common.errors import InterlockError
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.caller import Caller
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import as_rpc, challenge, check_origin
 from interlock_gateway.endpoints.reply import Gone

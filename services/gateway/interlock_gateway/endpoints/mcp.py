@@ -10,7 +10,7 @@ from opentelemetry import context as otel_context
 
 from interlock_common import telemetry
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.batch import Batches, is_batch
 from interlock_gateway.endpoints.front import HttpFront
 from interlock_gateway.endpoints.leaving import while_connected

@@ -10,7 +10,7 @@ import msgspec
 from interlock_common import telemetry
 from interlock_common.errors import TooLarge
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.reply import Reply
 from interlock_gateway.jsonrpc import INVALID_REQUEST, RpcError
 

@@ -11,7 +11,7 @@ from opentelemetry import context as otel_context
 
 from interlock_common import telemetry
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.front import HttpFront
 from interlock_gateway.endpoints.leaving import while_connected
 from interlock_gateway.endpoints.reply import Reply, Send

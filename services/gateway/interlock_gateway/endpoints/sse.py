@@ -14,7 +14,7 @@ from interlock_common import telemetry
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.subjects import session_stream
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.front import HttpFront
 from interlock_gateway.endpoints.reply import HeaderPairs, Reply, Send
 from interlock_gateway.endpoints.requests import McpRequest, Receive, Scope

@@ -17,7 +17,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError, InvalidInput, Unauthenticated, Unavailable
 from interlock_common.messages.catalog import Visibility
 from interlock_common.messages.gateway import Tunnel
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.reply import Send
 from interlock_gateway.endpoints.requests import Receive, Scope

@@ -13,7 +13,8 @@ import structlog
 
 from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError
-from interlock_gateway.authentication import Authenticator, Caller
+from interlock_gateway.authentication import Authenticator
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import challenge, check_origin

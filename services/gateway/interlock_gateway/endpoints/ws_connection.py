@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from interlock_common import telemetry
 from interlock_common.errors import InterlockError, TooManyRequests
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.hub import LIST_CHANGES, UPDATED, Interest
 from interlock_gateway.changes.pending import Pending
 from interlock_gateway.endpoints.refusals import as_rpc

@@ -18,7 +18,7 @@ from interlock_common.errors import InterlockError, NotFound, TooManyRequests, U
 from interlock_common.messages.gateway import Session, session_key
 from interlock_common.messages.resources import SESSIONS
 from interlock_common.mirror import Mirror
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.handshake import Initialize
 
 _log = structlog.get_logger()

@@ -22,7 +22,7 @@ from interlock_common.errors import NotFound
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.subjects import session_stream
 from interlock_gateway import jsonrpc
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.hub import LIST_CHANGES, UPDATED, Changes, Interest
 from interlock_gateway.endpoints.reply import SEND_SECONDS, Reply
 from interlock_gateway.sessions.client import PRIMED_SINCE, RETRY_MS

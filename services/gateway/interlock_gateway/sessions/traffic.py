@@ -21,7 +21,7 @@ from interlock_common.messages.gateway import AskStream, Cancel, ClientAnswer, S
 from interlock_common.messages.resources import UPSTREAM_SESSIONS
 from interlock_common.messages.subjects import MCP_CANCEL, session_stream
 from interlock_common.subscriptions import Subscriptions
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.endpoints.requests import McpRequest
 from interlock_gateway.jsonrpc import INVALID_REQUEST, Envelope, RpcError

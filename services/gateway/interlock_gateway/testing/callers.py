@@ -11,7 +11,7 @@ from jwt.algorithms import get_default_algorithms
 
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.messages.auth import Scopes, SigningKey
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 
 ISSUER, AUDIENCE = "test-issuer", "test-audience"
 ADA, EVE, ROOT = "ada@example.com", "eve@example.com", "root@example.com"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.changes.subscriptions import Subscriptions
 from interlock_gateway.consents.consenting import Consenting
 from interlock_gateway.endpoints.front import HttpFront

@@ -14,7 +14,7 @@ from aiohttp import web
 from interlock_common.messages.catalog import VirtualServer
 from interlock_common.messages.gateway import Session
 from interlock_common.testing.waiting import until
-from interlock_gateway.authentication import Caller
+from interlock_gateway.caller import Caller
 from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.server import Router, listen, make_server
