@@ -13,12 +13,17 @@ RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
+CERTS = $(UV) run --frozen --no-dev interlock certs
+CERT_TARGETS := certs certs-all certs-passphrase certs-remove-passphrase certs-jwt certs-jwt-ecdsa certs-mtls certs-client \
+        certs-mcp-ca certs-mcp-gateway certs-mcp-plugin certs-mcp-all certs-mcp-check certs-check
 
 .PHONY: help demo up test integration compose-test conformance clients bench bench-revocation check lint types contracts format snapshots nats-config \
-        compose-up compose-down compose-logs clean
+        compose-up compose-down compose-logs clean $(CERT_TARGETS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n  certificates into certs/ (docs/certificate-tools.md):\n'
+	@printf '%s\n' '$(CERT_TARGETS)' | fold -s -w 100 | sed 's/^/    /'
 
 demo: | $(UV) ## see it work: real tool calls through all five services, in a scratch folder
 	@$(UV) run --frozen --no-dev interlock demo
@@ -69,6 +74,53 @@ nats-config: | $(UV) build ## write deploy/nats/authorization.conf from the tabl
 	    $(RUN) python -c 'import sys; from interlock_common.messages.access import render_accounts; \
 	        sys.stdout.write(render_accounts(sys.argv[1]))' $(TRUST_DOMAIN); } > build/authorization.conf
 	@mv build/authorization.conf deploy/nats/authorization.conf
+
+# Certificates. CERT_DIR, CERT_DAYS, MCP_CERT_DAYS, CA_DAYS, KEY_SIZE and MCP_PLUGIN_CONFIG are read by the command itself;
+# ARGS='--force' replaces what is there, ARGS='--san gateway.example.com' adds a name.
+certs: | $(UV)
+	@$(CERTS) front $(ARGS)
+
+certs-all: | $(UV)
+	@$(CERTS) all $(ARGS)
+
+certs-passphrase: | $(UV)
+	@$(CERTS) passphrase $(ARGS)
+
+certs-remove-passphrase: | $(UV)
+	@$(CERTS) remove-passphrase $(ARGS)
+
+certs-jwt: | $(UV)
+	@$(CERTS) jwt $(ARGS)
+
+certs-jwt-ecdsa: | $(UV)
+	@$(CERTS) jwt-ecdsa $(ARGS)
+
+certs-mtls: | $(UV)
+	@$(CERTS) mtls $(ARGS)
+
+# NAME of the environment does not count: some shells set it to the name of the machine.
+certs-client: | $(UV)
+	@[ '$(origin NAME)' = 'command line' ] || { echo 'error: whose certificate? make certs-client NAME=ada' >&2; exit 2; }
+	@$(CERTS) client $(ARGS) -- "$$NAME"
+
+certs-mcp-ca: | $(UV)
+	@$(CERTS) mcp-ca $(ARGS)
+
+certs-mcp-gateway: | $(UV)
+	@$(CERTS) mcp-gateway $(ARGS)
+
+certs-mcp-plugin: | $(UV)
+	@[ -n "$${PLUGIN_NAME-}" ] || { echo 'error: of which plugin? make certs-mcp-plugin PLUGIN_NAME=my-plugin' >&2; exit 2; }
+	@$(CERTS) mcp-plugin $(ARGS) -- "$$PLUGIN_NAME"
+
+certs-mcp-all: | $(UV)
+	@$(CERTS) mcp-all $(ARGS)
+
+certs-mcp-check: | $(UV)
+	@$(CERTS) mcp-check $(ARGS)
+
+certs-check: | $(UV)
+	@$(CERTS) check $(ARGS)
 
 compose-up: ## build and start the deployed form with Docker, and wait until it is healthy
 	@$(COMPOSE) config --quiet
