@@ -132,7 +132,7 @@ class RevokedCertificate(msgspec.Struct, frozen=True):
 class Succeed(msgspec.Struct, frozen=True):
     """``svc.certs.certificate.succeed``: the holder of ``certificate`` has a new one, ``successor``.
 
-    Both are thumbprints (``x5t#S256``, RFC 8705); ``not_after`` is the end of the successor, in seconds since the epoch.
+    Both are thumbprints (``x5t#S256``, RFC 8705); ``not_after`` is when the successor ends, in seconds since the epoch.
     """
 
     certificate: _Thumbprint
