@@ -42,7 +42,16 @@ CALL_DURATION = _METER.create_histogram(
 BUS_REQUEST_DURATION = _METER.create_histogram(
     "messaging.client.operation.duration", unit="s", description="requests to other services over the bus"
 )
+TLS_REFUSED = _METER.create_counter(
+    "interlock.tls.handshakes.failed", unit="{handshake}", description="TLS handshakes that failed, by their reason"
+)
 OUTCOME = "interlock.outcome"
+IDENTITY = "interlock.identity"
+CERTIFICATES = _METER.create_counter(
+    "interlock.certificates", unit="{certificate}", description="certificates issued, renewed, refused and revoked"
+)
+CERTIFICATE_TIME_LEFT = "interlock.certificate.time_left"
+"""An observed gauge, in seconds: how long the newest certificate of an identity still counts."""
 
 _SECRET_KEY = re.compile(r"passw|secret|token(?!_id)|authorization|cookie|private|api_?key|credential", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9+/=._~-]{8,}")

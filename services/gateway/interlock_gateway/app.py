@@ -68,6 +68,8 @@ class Edge:
         await to.notices.start(to.changes.notified)
         await self._mcp.traffic.start()
         self._service.background(callers.usage.run(), "usage of tokens")
+        if self._server.front is not None:
+            self._service.background(self._server.front.follow(), "certificate of the front end")
         self._serving = self._service.background(self._server.serve(sockets=[listener]), "http server")
 
     async def _finish(self) -> None:

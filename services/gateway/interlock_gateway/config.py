@@ -4,9 +4,10 @@ from pydantic import Field, SecretStr
 
 from interlock_gateway.guard.origins import Origins
 from interlock_gateway.guard.settings import GuardSettings
+from interlock_gateway.tls_front.settings import TlsSettings
 
 
-class Settings(GuardSettings):
+class Settings(GuardSettings, TlsSettings):
     """What an operator may set; names as environment variables in upper case."""
 
     host: str = "0.0.0.0"
@@ -56,9 +57,14 @@ class Settings(GuardSettings):
         return self.oauth_dynamic_registration
 
     @property
+    def scheme(self) -> str:
+        """What the public listener speaks."""
+        return "https" if self.ssl else "http"
+
+    @property
     def own_url(self) -> str:
         """What browsers call the gateway by, without a slash at its end."""
-        return self.public_url.rstrip("/") or f"http://localhost:{self.port}"
+        return self.public_url.rstrip("/") or f"{self.scheme}://localhost:{self.port}"
 
     @property
     def origins(self) -> Origins:
@@ -66,7 +72,7 @@ class Settings(GuardSettings):
 
         Never simply what the Host header says: a name that an attacker lets resolve to this machine says that too.
         """
-        local = {f"http://{host}:{self.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
+        local = {f"{self.scheme}://{host}:{self.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
         public = "/".join(self.public_url.split("/", 3)[:3])
         listed = self.listed_origins
         return Origins(frozenset({*listed.named, *local, *({public} if public else ())}), listed.loopback)

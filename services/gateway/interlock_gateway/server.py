@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from interlock_common.errors import ConfigurationError
+from interlock_common.tls_accept import Acceptor
 from interlock_gateway.endpoints.mcp import McpEndpoint
 from interlock_gateway.endpoints.reply import Send
 from interlock_gateway.endpoints.requests import Receive, Scope
@@ -18,6 +19,8 @@ from interlock_gateway.endpoints.rpc import RpcEndpoint
 from interlock_gateway.endpoints.sse import SseEndpoint
 from interlock_gateway.endpoints.ws import WsEndpoint
 from interlock_gateway.guard.heads import BoundedHttp
+from interlock_gateway.tls_front.front import TlsFront
+from interlock_gateway.tls_front.peers import EdgeHttp, EdgeWebSocket
 
 _SERVER_PATH = re.compile(r"(?:/servers/([A-Za-z0-9_.-]{1,128}))?/(mcp|sse|messages|ws)/?")
 _BACKLOG = 1024
@@ -74,11 +77,31 @@ class Router:
 
 
 class EdgeServer(uvicorn.Server):
-    """uvicorn without its signal handlers: when the process ends is decided in one place, ``runtime.py``."""
+    """uvicorn without its signal handlers: when the process ends is decided in one place, ``runtime.py``.
+
+    With a ``front`` it speaks TLS, and nothing else.
+    """
+
+    def __init__(self, config: uvicorn.Config, front: TlsFront | None = None) -> None:
+        super().__init__(config)
+        self.front = front
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.front is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        for listener in sockets or []:
+            acceptor = Acceptor(listener, self.front.context, self._protocol)
+            acceptor.start(self.config.backlog)
+            self.servers.append(acceptor)  # pyright: ignore[reportArgumentType] - what uvicorn calls of a server, it has
+
+    def _protocol(self) -> asyncio.Protocol:
+        return EdgeHttp(self.config, self.server_state, self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS == 0:
@@ -89,12 +112,12 @@ class EdgeServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def make_server(app: Any) -> EdgeServer:
-    return EdgeServer(uvicorn.Config(
+def make_server(app: Any, front: TlsFront | None = None) -> EdgeServer:
+    config = uvicorn.Config(
         app,
         loop="none",  # the process runs uvloop already
-        http=BoundedHttp,
-        ws="websockets-sansio",
+        http=EdgeHttp,
+        ws=EdgeWebSocket,
         ws_max_size=_MAX_SOCKET_MESSAGE,
         ws_ping_interval=20,
         ws_ping_timeout=20,
@@ -107,7 +130,8 @@ def make_server(app: Any) -> EdgeServer:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=_BACKLOG,
-    ))  # fmt: skip
+    )  # fmt: skip
+    return EdgeServer(config, front)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ from interlock_gateway.endpoints.requests import Scope
 from interlock_gateway.guard.front import Guard, KeptOut
 from interlock_gateway.recording import Recorder
 from interlock_gateway.server import EdgeServer, Router, make_server
+from interlock_gateway.tls_front.front import Source, TlsFront
 from interlock_gateway.wiring.callers import Callers
 from interlock_gateway.wiring.endpoints import McpSide
 from interlock_gateway.wiring.ground import Ground
@@ -19,8 +20,10 @@ def server_at(ground: Ground, callers: Callers, mcp: McpSide, rest: Any) -> Edge
     def kept_out(error: KeptOut, scope: Scope) -> None:
         _record(mcp.recorder, error, scope)
 
+    source = Source.of(settings, ground.clock)
     return make_server(
-        Guard(router, callers.limits, settings.proxies, settings.cors, settings.security_headers, kept_out)
+        Guard(router, callers.limits, settings.proxies, settings.cors, settings.security_headers, kept_out),
+        TlsFront(source, ground.clock) if source is not None else None,
     )
 
 
