@@ -67,6 +67,12 @@ class RevocationSet:
     def __len__(self) -> int:
         return len(self.tokens) + len(self.before)
 
+    def holds(self, key: str, before: int) -> bool:
+        """Whether it says under ``key`` what covers until ``before``."""
+        if key.startswith(_TOKEN):
+            return mark_of(key[len(_TOKEN) :]) in self.tokens
+        return self.before.get(key) == before
+
     def covers(self, marks: Iterable[Mark], selectors: Iterable[str], issued_at: int) -> bool:
         """Whether a token does not count: one of ``marks``, itself and its parents, or a selector that is later."""
         tokens = self.tokens

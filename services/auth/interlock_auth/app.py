@@ -92,7 +92,7 @@ class Auth:
             try:
                 await ensure_buckets(self._service.bus)
                 await self._keyring.prepare()
-                await self._housekeeping.reconcile()
+                await self._housekeeping.reconcile(await self._heartbeats.prepare())
                 break
             except Unavailable:
                 await self._service.clock.sleep(_RETRY_SECONDS)

@@ -13,10 +13,11 @@ from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 from interlock_common.messages.revocation import Confirmation, Heartbeat
 from interlock_common.messages.subjects import REVOCATION_CONFIRMED, REVOCATION_HEARTBEAT
-from interlock_common.revocation_set import RevocationMirror
+from interlock_common.revocation_set import RevocationMirror, RevocationSet
 from interlock_common.subscriptions import Subscriptions
 
 INTERVAL = 1.0
+_READ_SECONDS = 30.0
 _confirmations = msgspec.json.Decoder(Confirmation)
 _log = structlog.get_logger(__name__)
 
@@ -33,9 +34,18 @@ class Heartbeats:
         self._now = asyncio.Event()
         receipts.met = self._now.set
 
+    async def prepare(self) -> RevocationSet | None:
+        """Read what the bucket holds; None where that takes too long, since who has the truth need not wait for it."""
+        if not (self._mirror.reading or self._mirror.complete):
+            await self._mirror.start()
+        try:
+            await self._mirror.wait_complete(_READ_SECONDS)
+        except TimeoutError:
+            return None
+        return self._mirror.items
+
     async def run(self) -> None:
-        """Read what is revoked, listen, and beat for ever: every second, and at once when an edge is new."""
-        await self._mirror.start()
+        """Listen, and beat for ever: every second, and at once when an edge is new."""
         try:
             await self._listen()
             await self._beat_on()

@@ -15,6 +15,7 @@ from interlock_auth.token_uses import TokenUses
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.errors import InterlockError
+from interlock_common.revocation_set import RevocationSet
 
 TOKEN_MEMORY = 30 * 86400
 """Seconds that an expired token stays listed, with its revocation."""
@@ -46,12 +47,12 @@ class Housekeeping:
         self._clock = clock
         self._interval = interval
 
-    async def reconcile(self) -> None:
-        """Publish everything again from the database, so that a lost bucket is rebuilt by a start of auth."""
+    async def reconcile(self, held: RevocationSet | None = None) -> None:
+        """Publish again from the database what is not ``held`` by the bus, so that a start rebuilds a lost bucket."""
         await self._keyring.publish()
         await self._principals.publish()
-        await self._revocations.publish(unpublished_only=False)
-        await self._selectors.publish(unpublished_only=False)
+        await self._revocations.publish(unpublished_only=False, held=held)
+        await self._selectors.publish(unpublished_only=False, held=held)
         await self._changing.publish(unpublished_only=False)
 
     async def tidy(self) -> None:

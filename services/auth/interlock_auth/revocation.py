@@ -1,6 +1,11 @@
 """What is revoked stops counting: durable first, then in every mirror."""
 
+import asyncio
+from collections.abc import Sequence
+from itertools import batched
+
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.errors import TokenNotFound
@@ -13,12 +18,16 @@ from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.messages.auth import Revocation, RevokeToken, revocation_key
 from interlock_common.messages.resources import REVOCATIONS
-from interlock_common.messages.revocation import Receipt
+from interlock_common.messages.revocation import FOR_EVER, Receipt
 from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
+from interlock_common.revocation_set import RevocationSet
 
 GRACE = 300
 """Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""
 MAX_REASON_LENGTH = 1000
+_PAGE = 2000
+_AT_ONCE = 200
+"""Revocations that are on their way to the bucket at the same time, when all that are missing there are published."""
 _log = structlog.get_logger(__name__)
 
 
@@ -38,22 +47,36 @@ class Revocations:
         """
         began = self._clock.monotonic()
         row, is_new = await self._remember(request)
-        revision = await self._publish(row)
+        revision = await self._put(row)
         if is_new:  # a revocation never waits for the audit stream: it must take effect without it
             await self._outlet.event(EVT_TOKEN_REVOKED, _selector(row))
             self._outlet.record_soon("token.revoked", row.revoked_by, row.token_id, reason=row.reason)
-        return await self._receipts.of(Receipt(row.token_id, revision), began)
+        receipt, _ = await asyncio.gather(
+            self._receipts.of(Receipt(row.token_id, revision), began), self._note_published(row, revision)
+        )
+        return receipt
 
-    async def publish(self, *, unpublished_only: bool) -> int:
-        """Put revocations into the bucket whose tokens still live; answers how many."""
-        async with transaction(self._engine) as session:
-            now = int(self._clock.time())
-            rows = await Store(session).live_revocations(now, unpublished_only=unpublished_only)
-        for row in rows:
-            await self._publish(row)
-        if rows and unpublished_only:
-            _log.warning("revocations published late", count=len(rows))
-        return len(rows)
+    async def publish(self, *, unpublished_only: bool, held: RevocationSet | None = None) -> int:
+        """Put revocations into the bucket whose tokens still live, but for those ``held`` there; answers how many.
+
+        There may be a million, so they are read a page at a time.
+        """
+        count, after, now = 0, "", int(self._clock.time())
+        while True:
+            async with transaction(self._engine) as session:
+                rows = await Store(session).live_revocations(
+                    now, unpublished_only=unpublished_only, after=after, limit=_PAGE
+                )
+            missing = [row for row in rows if held is None or row.revision is None or not _is_held(row, held)]
+            for some in batched(missing, _AT_ONCE, strict=False):
+                await self._publish(some)
+            count += len(missing)
+            if len(rows) < _PAGE:
+                break
+            after = rows[-1].token_id
+        if count and unpublished_only:
+            _log.warning("revocations published late", count=count)
+        return count
 
     async def _remember(self, request: RevokeToken) -> tuple[RevocationRow, bool]:
         async with transaction(self._engine) as session:
@@ -72,12 +95,31 @@ class Revocations:
             known = row if is_new else await store.revocation(token.id)
         return known or row, is_new
 
-    async def _publish(self, row: RevocationRow) -> int:
+    async def _put(self, row: RevocationRow) -> int:
         ttl = None if row.expires_at == NEVER else max(1.0, row.expires_at - self._clock.time())
-        revision = await self._outlet.put(REVOCATIONS, revocation_key(row.token_id), _selector(row), ttl)
-        async with transaction(self._engine) as session:
-            await Store(session).set_revision(row.token_id, revision)
-        return revision
+        return await self._outlet.put(REVOCATIONS, revocation_key(row.token_id), _selector(row), ttl)
+
+    async def _publish(self, rows: Sequence[RevocationRow]) -> None:
+        put = await asyncio.gather(*(self._put(row) for row in rows), return_exceptions=True)
+        published = [(row, revision) for row, revision in zip(rows, put, strict=True) if isinstance(revision, int)]
+        if published:
+            async with transaction(self._engine) as session:
+                await Store(session).set_revisions(published)
+        for failed in put:
+            if isinstance(failed, BaseException):
+                raise failed
+
+    async def _note_published(self, row: RevocationRow, revision: int) -> None:
+        """What is revoked is revoked, even if it cannot be noted: housekeeping publishes it once more then."""
+        try:
+            async with transaction(self._engine) as session:
+                await Store(session).set_revisions([(row, revision)])
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("that a revocation is published could not be noted", error=type(error).__name__)
+
+
+def _is_held(row: RevocationRow, held: RevocationSet) -> bool:
+    return held.holds(revocation_key(row.token_id), FOR_EVER)
 
 
 def _selector(row: RevocationRow) -> Revocation:

@@ -26,6 +26,7 @@ from interlock_common.messages.revocation import (
     selector_key,
 )
 from interlock_common.messages.subjects import EVT_SELECTOR_REVOKED
+from interlock_common.revocation_set import RevocationSet
 
 _MAX_SUBJECT_LENGTH = 320
 _PERMISSION = "tokens.delete"
@@ -77,15 +78,16 @@ class Selectors:
         )
         return revision
 
-    async def publish(self, *, unpublished_only: bool) -> int:
-        """Put selectors into the bucket that can still concern a token; answers how many."""
+    async def publish(self, *, unpublished_only: bool, held: RevocationSet | None = None) -> int:
+        """Put selectors into the bucket that can still concern a token, but for those ``held`` there; how many."""
         async with transaction(self._engine) as session:
             rows = await SelectorStore(session).live(int(self._clock.time()), unpublished_only=unpublished_only)
-        for row in rows:
+        missing = [row for row in rows if held is None or row.revision is None or not _is_held(row, held)]
+        for row in missing:
             await self._publish(row)
-        if rows and unpublished_only:
-            _log.warning("selectors published late", count=len(rows))
-        return len(rows)
+        if missing and unpublished_only:
+            _log.warning("selectors published late", count=len(missing))
+        return len(missing)
 
     async def forget(self, expired_before: int) -> None:
         async with transaction(self._engine) as session:
@@ -129,6 +131,11 @@ class Selectors:
         async with transaction(self._engine) as session:
             await SelectorStore(session).set_revision(row, revision)
         return revision
+
+
+def _is_held(row: SelectorRow, held: RevocationSet) -> bool:
+    published = _published(row)
+    return held.holds(selector_key(published.kind, published.id), published.before)
 
 
 def _published(row: SelectorRow) -> SelectorRevocation:

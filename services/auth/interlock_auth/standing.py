@@ -19,19 +19,19 @@ async def standing(store: Store, actor: Actor) -> tuple[Principal, Reach]:
     The principal and, where it came with one, the token are ours, so our records decide. Only of someone who
     came without a token, such as with a client certificate, the edge's word limits what the principal holds.
     """
-    row = await store.principal(actor.principal)
-    if row is None or not row.active:
+    held = await store.holder(actor.principal, actor.token_id)
+    if held is None or not held[0].active:
         raise NotContained(f"{actor.principal} is not an active principal here and holds nothing")
+    row, parent, revoked = held
     principal = principal_of(row)
     if actor.token_id is None:
         principal = msgspec.structs.replace(principal, is_admin=principal.is_admin and actor.is_admin)
         return principal, reach_of_actor(principal, actor)
-    parent = await store.token(actor.token_id)
     if parent is None or parent.principal != principal.name:
         raise NotContained("the token that asks was not minted here, so what it holds is not known")
-    if await store.revocation(actor.token_id) is not None or await store.covered(_selectors(parent), parent.created_at):
+    if revoked or await store.covered(_selectors(parent), parent.created_at):
         raise NotContained("the token that asks is revoked")
-    return principal, reach_of_token(principal, _grant(parent))
+    return principal, reach_of_token(principal, grant_of(parent))
 
 
 def principal_of(row: PrincipalRow) -> Principal:
@@ -46,6 +46,7 @@ def _selectors(row: TokenRow) -> list[tuple[str, str]]:
     return [("all", ""), ("user", row.principal), *(("team", team) for team in teams)]
 
 
-def _grant(row: TokenRow) -> Grant:
+def grant_of(row: TokenRow) -> Grant:
+    """What a token of ours was minted with, or narrowed to since."""
     scopes = msgspec.json.decode(row.scopes, type=Scopes)
     return Grant(scopes, None if row.teams is None else _names.decode(row.teams))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import bindparam, case, delete, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +21,18 @@ class Store:
 
     async def principal(self, name: str) -> PrincipalRow | None:
         return await self._session.get(PrincipalRow, name)
+
+    async def holder(self, name: str, token_id: str | None) -> tuple[PrincipalRow, TokenRow | None, bool] | None:
+        """A principal, a token of anybody's, and whether that is revoked, all in one question."""
+        query = (
+            select(PrincipalRow, TokenRow, RevocationRow.token_id.is_not(None))
+            .select_from(PrincipalRow)
+            .outerjoin(TokenRow, TokenRow.id == token_id)
+            .outerjoin(RevocationRow, RevocationRow.token_id == TokenRow.id)
+            .where(PrincipalRow.name == name)
+        )
+        found = (await self._session.execute(query)).one_or_none()
+        return None if found is None else (found[0], found[1], found[2])
 
     async def principals(self) -> Sequence[PrincipalRow]:
         return (await self._session.scalars(select(PrincipalRow).order_by(PrincipalRow.name))).all()
@@ -107,20 +119,27 @@ class Store:
         statement = self._insert(RevocationRow).values(**values).on_conflict_do_nothing()
         return await self._touched(statement.returning(RevocationRow.token_id))
 
-    async def set_revision(self, token_id: str, revision: int) -> None:
-        statement = update(RevocationRow).where(RevocationRow.token_id == token_id).values(revision=revision)
-        await self._session.execute(statement)
+    async def set_revisions(self, published: Sequence[tuple[RevocationRow, int]]) -> None:
+        """Remember where in the bucket revocations are."""
+        statement = update(RevocationRow).where(RevocationRow.token_id == bindparam("token"))
+        values = [{"token": row.token_id, "revision": revision} for row, revision in published]
+        connection = await self._session.connection()
+        await connection.execute(statement.values(revision=bindparam("revision")), values)
 
-    async def live_revocations(self, now: int, *, unpublished_only: bool) -> Sequence[RevocationRow]:
-        query = select(RevocationRow).where(RevocationRow.expires_at >= now).order_by(RevocationRow.token_id)
+    async def live_revocations(
+        self, now: int, *, unpublished_only: bool, after: str, limit: int
+    ) -> Sequence[RevocationRow]:
+        """Those of tokens that live, after an id, in the order of their ids."""
+        query = select(RevocationRow).where(RevocationRow.expires_at >= now, RevocationRow.token_id > after)
         if unpublished_only:
             query = query.where(RevocationRow.revision.is_(None))
-        return (await self._session.scalars(query)).all()
+        return (await self._session.scalars(query.order_by(RevocationRow.token_id).limit(limit))).all()
 
     async def covered(self, subjects: Sequence[tuple[str, str]], issued_at: int) -> bool:
         """Whether all tokens of one of ``subjects``, each a kind and a name, were revoked after ``issued_at``."""
-        rows = [await self._session.get(SelectorRow, subject) for subject in subjects]
-        return any(row is not None and issued_at < row.before for row in rows)
+        names = tuple_(SelectorRow.kind, SelectorRow.subject).in_(subjects)
+        query = select(SelectorRow.kind).where(names, SelectorRow.before > issued_at).limit(1)
+        return (await self._session.execute(query)).first() is not None
 
     async def prune_revocations(self, expired_before: int) -> None:
         await self._session.execute(delete(RevocationRow).where(RevocationRow.expires_at < expired_before))

@@ -1,13 +1,23 @@
 """The SQL of listing, narrowing and counting tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import case, delete, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, case, delete, select, tuple_, update
 
 from interlock_auth.models import RevocationRow, TokenRow, TokenUseRow
 from interlock_auth.store import Store
 from interlock_common.messages.auth import ListTokens
+from interlock_common.messages.token_usage import TokenUse
+
+HOUR, DAY = 3600, 86400
+_N, _AT, _HOUR = (bindparam(name, type_=BigInteger) for name in ("n", "at", "hour"))
+_COUNT = update(TokenRow).where(TokenRow.id == bindparam("token")).values(
+    used_total=TokenRow.used_total + _N,
+    used_hour=_HOUR,
+    used_in_hour=case((TokenRow.used_hour == _HOUR, TokenRow.used_in_hour + _N), else_=_N),
+    last_used_at=case((TokenRow.last_used_at < _AT, _AT), else_=TokenRow.last_used_at),
+)  # fmt: skip
 
 
 class TokenStore(Store):
@@ -46,22 +56,34 @@ class TokenStore(Store):
             query = query.where(TokenRow.narrowed_revision.is_(None))
         return (await self._session.scalars(query)).all()
 
-    async def count_use(self, token_id: str, count: int, at: int) -> TokenRow | None:
-        """Count requests in the hour and the day of ``at``; answers the token as it stands then, if there is one."""
-        hour, day = at // 3600, at // 86400
-        in_hour = case((TokenRow.used_hour == hour, TokenRow.used_in_hour + count), else_=count)
-        later = case((TokenRow.last_used_at < at, at), else_=TokenRow.last_used_at)
-        counted = update(TokenRow).where(TokenRow.id == token_id).values(
-            used_total=TokenRow.used_total + count, used_hour=hour, used_in_hour=in_hour, last_used_at=later
-        )  # fmt: skip
-        row = await self._session.scalar(counted.returning(TokenRow).execution_options(populate_existing=True))
-        if row is not None:
-            insert = self._insert(TokenUseRow).values(token_id=token_id, day=day, count=count)
-            again = insert.on_conflict_do_update(
-                index_elements=[TokenUseRow.token_id, TokenUseRow.day], set_={"count": TokenUseRow.count + count}
+    async def count_uses(self, uses: Iterable[TokenUse]) -> list[str]:
+        """Count requests in the hour and the day they came in; answers the tokens whose scopes may limit their use.
+
+        Whole tables of values go down at once: what else auth writes, such as revocations, waits for no statistics.
+        """
+        every = sorted(uses, key=lambda each: each.id)  # one order, so that no two wait for each other
+        query = select(TokenRow.id, TokenRow.scopes).where(TokenRow.id.in_({use.id for use in every}))
+        known = {row.id: row.scopes for row in await self._session.execute(query)}
+        counted = [
+            {"token": use.id, "n": use.count, "at": use.last_at, "hour": use.last_at // HOUR, "day": use.last_at // DAY}
+            for use in every
+            if use.id in known
+        ]
+        if counted:
+            daily = self._insert(TokenUseRow).values(
+                token_id=bindparam("token"), day=bindparam("day"), count=bindparam("n")
             )
-            await self._session.execute(again)
-        return row
+            again = daily.on_conflict_do_update(
+                index_elements=[TokenUseRow.token_id, TokenUseRow.day],
+                set_={"count": TokenUseRow.count + daily.excluded.count},
+            )
+            connection = await self._session.connection()
+            await connection.execute(_COUNT, counted)
+            await connection.execute(again, counted)
+        return [token_id for token_id, scopes in known.items() if "usage_limits" in scopes]
+
+    async def tokens(self, ids: Sequence[str]) -> Sequence[TokenRow]:
+        return (await self._session.scalars(select(TokenRow).where(TokenRow.id.in_(ids)).order_by(TokenRow.id))).all()
 
     async def used_on(self, token_id: str, day: int) -> int:
         row = await self._session.get(TokenUseRow, (token_id, day), populate_existing=True)

@@ -1,5 +1,6 @@
 """How tokens are used: counted as the edges tell it, and shown to whoever the tokens belong to."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,7 +10,7 @@ from interlock_auth.asking import asker
 from interlock_auth.errors import ReportRefused
 from interlock_auth.models import TokenRow
 from interlock_auth.owned_tokens import owned
-from interlock_auth.token_store import TokenStore
+from interlock_auth.token_store import DAY, HOUR, TokenStore
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.messages.auth import Scopes
@@ -22,7 +23,6 @@ from interlock_common.messages.token_usage import (
     UsesCounted,
 )
 
-HOUR, DAY = 3600, 86400
 DAYS_KEPT = 90
 _MOST_IN_REPORT = 1000
 _MOST_REQUESTS = 2**40
@@ -39,18 +39,15 @@ class TokenUses:
         """Count what an edge says it let in; what it says of tokens that are not ours is passed over."""
         if len(request.uses) > _MOST_IN_REPORT:
             raise ReportRefused(f"a report is of {_MOST_IN_REPORT} tokens at most")
+        if any(not 0 < use.count <= _MOST_REQUESTS for use in request.uses):
+            raise ReportRefused("a token was used at least once")
         now = int(self._clock.time())
-        standings: list[TokenStanding] = []
         async with transaction(self._engine) as session:
-            store = TokenStore(session)
-            for use in sorted(request.uses, key=lambda each: each.id):  # one order, so that no two wait for each other
-                if not 0 < use.count <= _MOST_REQUESTS:
-                    raise ReportRefused("a token was used at least once")
-                # A clock of an edge that runs ahead must not open the next hour before it has come.
-                row = await store.count_use(use.id, use.count, min(use.last_at, now))
-                if row is not None and msgspec.json.decode(row.scopes, type=Scopes).usage_limits is not None:
-                    standings.append(await self._standing(store, row))
-        return UsesCounted(tuple(standings))
+            # A clock of an edge that runs ahead must not open the next hour before it has come.
+            limited = await TokenStore(session).count_uses(
+                msgspec.structs.replace(use, last_at=min(use.last_at, now)) for use in request.uses
+            )
+        return UsesCounted(await self._standings(limited) if limited else ())
 
     async def usage(self, request: ById) -> TokenUsage:
         """The use of one's own token, or of any for an administrator: the last 90 days."""
@@ -71,6 +68,13 @@ class TokenUses:
     async def prune(self) -> None:
         async with transaction(self._engine) as session:
             await TokenStore(session).prune_uses(int(self._clock.time()) // DAY - DAYS_KEPT)
+
+    async def _standings(self, ids: Sequence[str]) -> tuple[TokenStanding, ...]:
+        async with transaction(self._engine) as session:
+            store = TokenStore(session)
+            rows = await store.tokens(ids)
+            limited = [row for row in rows if msgspec.json.decode(row.scopes, type=Scopes).usage_limits is not None]
+            return tuple([await self._standing(store, row) for row in limited])
 
     async def _standing(self, store: TokenStore, row: TokenRow) -> TokenStanding:
         day = row.last_used_at // DAY
