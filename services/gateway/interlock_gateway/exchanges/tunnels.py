@@ -88,7 +88,7 @@ class Tunnels:
         for _, conversation in list(self._held.values()):
             conversation.give_up(Unavailable("the edge is ending"))
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)  # not gather: see Processes.close
         await self.mirror.stop()
 
     def listed(self, actor: Actor) -> list[Tunnel]:
