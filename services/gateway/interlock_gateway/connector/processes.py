@@ -132,9 +132,7 @@ class Processes:
         for run in list(self._runs.values()):
             self._drop(run)
         while self._ending:
-            await asyncio.wait(
-                self._ending
-            )  # not gather: it does not yield where all are done, and each leaves when it may
+            await asyncio.wait(self._ending)  # gather would not yield where all are done, and none could be discarded
 
     def _run_for(self, upstream: Upstream, asked: Asked) -> _Run:
         key, now = key_of(upstream, asked), self._clock.monotonic()
