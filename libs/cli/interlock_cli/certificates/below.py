@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 
 from interlock_cli.certificates.authority import Authority, new_authority, open_authority
 from interlock_cli.certificates.errors import FileUnusable
-from interlock_cli.certificates.files import is_there
+from interlock_cli.certificates.files import Writing, is_there
 from interlock_cli.certificates.form import ORGANIZATION, Leaf, Purpose
 from interlock_cli.certificates.front import FRONT_NAMES, alternative_names
 from interlock_cli.certificates.names import client_name, constraint, plugin_name
@@ -41,9 +41,12 @@ class Branch:
         return Pair.named(self.folder, "ca")
 
     def ensure_ca(self) -> None:
-        """The CA where there is none; ``--force`` for a leaf never replaces it. Raises CertificateError."""
+        """The CA where there is none; options for leaves neither replace it nor open its key to containers.
+
+        Raises CertificateError.
+        """
         if not is_there(self.ca.certificate):
-            self._make_ca(replace(self.shop, writing=replace(self.shop.writing, force=False)))
+            self._make_ca(replace(self.shop, writing=Writing()))
 
     def make_ca(self) -> None:
         """The CA itself. Raises CertificateError."""

@@ -1,5 +1,6 @@
 """Finds the blocks of a PEM file (RFC 7468), in one pass over its lines, and says what a file is that has none."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from interlock_cli.certificates.errors import FileUnusable
 
 MAX_BYTES = 1024 * 1024
 _MAX_BLOCKS = 1000
-_BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
+_BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
+_LABEL = re.compile(r"[A-Z0-9](?:[A-Z0-9 ]{0,38}[A-Z0-9])?", re.ASCII)
 _SEQUENCE = 0x30  # the first byte of DER structures
 _MARKS = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text"}
 
@@ -42,27 +44,36 @@ def read_file(path: Path) -> bytes:
 def blocks(content: bytes, source: object) -> list[Block]:
     """The blocks of a file. Raises FileUnusable that says what is wrong with it, named ``source``."""
     found: list[Block] = []
-    label, lines = "", list[bytes]()
-    for line in content.splitlines():
-        text = line.strip().decode("ascii", "replace")
-        if text.startswith(_BEGIN) and text.endswith(_DASHES):
-            if lines:
-                raise FileUnusable(f"{source} is damaged: a {label} begins again before its end")
-            label, lines = text.removeprefix(_BEGIN).removesuffix(_DASHES), [line.strip()]
-        elif lines:
-            lines.append(line.strip())
-            if text.startswith(_END):
-                if text != f"{_END}{label}{_DASHES}":
-                    raise FileUnusable(f"{source} is damaged: a {label} ends as something else")
-                found.append(Block(label, b"\n".join(lines) + b"\n"))
-                lines = []
-    if lines:
-        raise FileUnusable(f"{source} is cut off: it ends in the middle of a {label}")
+    open_ = list[bytes]()
+    for line in map(bytes.strip, content.splitlines()):
+        is_begin, is_end = line.startswith(_BEGIN) and line.endswith(_DASHES), line.startswith(_END)
+        if open_ and _BEGIN in line:
+            raise FileUnusable(f"{source} is damaged: a {_label(open_)} has no end before something else begins")
+        if open_ or is_begin:
+            open_.append(line)
+        if is_begin and not _LABEL.fullmatch(_label(open_)):
+            raise FileUnusable(f"{source} is damaged: a line -----BEGIN …----- does not say of what")
+        if open_ and is_end:
+            found.append(_closed(open_, source))
+            open_ = []
+    if open_:
+        raise FileUnusable(f"{source} is cut off: it ends in the middle of a {_label(open_)}")
     if not found:
         raise FileUnusable(f"{source} {_what_else(content)}")
     if len(found) > _MAX_BLOCKS:
         raise FileUnusable(f"{source} holds more than {_MAX_BLOCKS} blocks")
     return found
+
+
+def _label(lines: list[bytes]) -> str:
+    return lines[0].removeprefix(_BEGIN).removesuffix(_DASHES).decode("ascii", "replace")
+
+
+def _closed(lines: list[bytes], source: object) -> Block:
+    label = _label(lines)
+    if lines[-1] != _END + label.encode() + _DASHES:
+        raise FileUnusable(f"{source} is damaged: a {label} ends as something else")
+    return Block(label, b"\n".join(lines) + b"\n")
 
 
 def _what_else(content: bytes) -> str:

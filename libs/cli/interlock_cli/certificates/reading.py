@@ -114,8 +114,4 @@ def _key_block(content: bytes, source: object) -> Block:
 
 def _labels(found: list[Block]) -> str:
     names = dict.fromkeys(block.label for block in found)
-    return " and ".join(f"a {_printable(name)}" for name in list(names)[:3])
-
-
-def _printable(label: str) -> str:
-    return "".join(each for each in label[:40] if each.isprintable()) or "block without a name"
+    return " and ".join(f"a {name}" for name in list(names)[:3])
