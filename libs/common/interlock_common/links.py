@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from interlock_common.endpoints import Endpoint
+from interlock_common.flushing import flushed
 from interlock_common.messages.subjects import inbox_prefix
 from interlock_common.micro import Microservice, Presence
 
@@ -84,7 +85,7 @@ class Link:
         self.client = self._broker.connection
         self.jetstream = self.client.jetstream(timeout=5)  # pyright: ignore[reportUnknownMemberType] - untyped **opts
         await Microservice(presence).start(self.client)
-        await self.client.flush()
+        await flushed(self.client)
 
     async def retire(self) -> None:
         """Take no new messages, wait for what runs and for replies that are due, then close."""
@@ -93,7 +94,7 @@ class Link:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 if self.client.is_connected:
                     await self._drain()
-                    await self.client.flush()
+                    await flushed(self.client)
         except TimeoutError:
             _log.warning("bus connection closed with work still running", seconds=_DRAIN_SECONDS, leases=self.leases)
         except NatsError as error:
@@ -121,7 +122,7 @@ class Link:
             await self.client._send_unsubscribe(subscriber.subscription._id)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
         # The server still delivers what it had matched before it took the UNSUB, even behind its PONG; the
         # client drops what comes for a subscription that it has drained. So: stop, listen a little, then drain.
-        await self.client.flush()
+        await flushed(self.client)
         await asyncio.sleep(_LATE_SECONDS)
         delivered = 0
         for subscriber in subscribers:

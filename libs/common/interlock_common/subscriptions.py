@@ -11,6 +11,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from interlock_common.bus import Bus
+from interlock_common.flushing import flushed
 
 _LATE_SECONDS = 0.05
 
@@ -77,7 +78,7 @@ class Subscriptions:
             old = [one.current for one in self._subscribed if one.current is not None]
             for one in self._subscribed:
                 await self._subscribe(client, one)
-            await client.flush()
+            await flushed(client)
             before, self._client = self._client, client
             if before is not None:
                 await _end(before, old)
@@ -96,7 +97,7 @@ async def _end(client: Client, subscriptions: Collection[Subscription]) -> None:
     with contextlib.suppress(NatsError, TimeoutError):
         for one in subscriptions:
             await client._send_unsubscribe(one._id)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-        await client.flush()
+        await flushed(client)
         await asyncio.sleep(_LATE_SECONDS)  # as links.py: a little still comes behind the server's PONG
         for one in subscriptions:
             await one.drain()

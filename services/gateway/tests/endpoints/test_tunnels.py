@@ -141,14 +141,20 @@ async def world(embedded_bus: EmbeddedBus) -> AsyncGenerator[World]:
     await bus.stop()
 
 
-async def serve(opened: aiohttp.ClientWebSocketResponse, *, hangs: bool = False) -> None:
-    """A server of the handshake era with one tool, at the far end of a tunnel."""
+async def serve(opened: aiohttp.ClientWebSocketResponse, *, hanging: asyncio.Event | None = None) -> None:
+    """A server of the handshake era with one tool, at the far end of a tunnel.
+
+    Calls are never answered where there is ``hanging``: it is set when there is one.
+    """
     async for message in opened:
         request = msgspec.json.decode(message.data)
         match request.get("method"):
             case "initialize":
                 result: Any = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "far"}}
-            case "tools/call" if not hangs:
+            case "tools/call" if hanging is not None:
+                hanging.set()
+                continue
+            case "tools/call":
                 result = {"content": [{"type": "text", "text": "from afar"}]}
             case "server/discover":
                 await opened.send_json(
@@ -162,12 +168,12 @@ async def serve(opened: aiohttp.ClientWebSocketResponse, *, hangs: bool = False)
 
 @asynccontextmanager
 async def standing(
-    world: World, *, hangs: bool = False, **dial: Any
+    world: World, *, hanging: asyncio.Event | None = None, **dial: Any
 ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
     """A tunnel that is listed at both edges."""
     before = len(world.edges[1].tunnels.mirror.items)
     async with world.dial(**dial) as opened:
-        serving = asyncio.create_task(serve(opened, hangs=hangs))
+        serving = asyncio.create_task(serve(opened, hanging=hanging))
         await until(lambda: all(len(edge.tunnels.mirror.items) > before for edge in world.edges))
         yield opened
         await opened.close()
@@ -208,7 +214,9 @@ async def test_a_tunnel_that_ends_is_gone_at_once_and_the_same_upstream_comes_ba
 
 
 async def test_calls_that_run_fail_when_their_tunnel_ends(world: World) -> None:
-    async with standing(world, hangs=True) as opened, world.edges[1].transport.open(call(only(world))) as exchange:
+    hanging = asyncio.Event()
+    async with standing(world, hanging=hanging) as opened, world.edges[1].transport.open(call(only(world))) as exchange:
+        await asyncio.wait_for(hanging.wait(), 10)
         ending = asyncio.create_task(opened.close())
         with pytest.raises(UpstreamUnreachable, match="the tunnel is closed"):
             await anext(aiter(exchange))

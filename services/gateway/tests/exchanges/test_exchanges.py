@@ -11,6 +11,7 @@ import pytest
 
 from interlock_common.bus import Bus
 from interlock_common.errors import TooLarge
+from interlock_common.flushing import flushed
 from interlock_common.messages import subjects
 from interlock_common.messages.catalog import Upstream
 from interlock_common.messages.gateway import SESSION_KEY_HEADER
@@ -83,7 +84,7 @@ class World:
         await listening.add(
             subjects.connector("u1"), lambda m: self.server.take(m, self.script.open), queue="connector"
         )
-        await self.connector.nc.flush()
+        await flushed(self.connector.nc)
 
     async def ask(self, upstream: Upstream = UPSTREAM, **changes: Any) -> list[bytes]:
         async with self.transport.open(request_to(upstream, **changes)) as exchange:
@@ -98,7 +99,7 @@ def request_to(upstream: Upstream = UPSTREAM, **changes: Any) -> UpstreamRequest
 
 async def subscribe(worker: Bus, answer: Callable[[Any], Awaitable[None]]) -> None:
     await worker.nc.subscribe("mcp.worker.sums", cb=answer)  # pyright: ignore[reportUnknownMemberType]
-    await worker.nc.flush()
+    await flushed(worker.nc)
 
 
 def result_of(message: bytes) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK
+from interlock_common.flushing import flushed
 from interlock_common.messages import subjects
 from interlock_common.messages.gateway import Resume
 from interlock_common.sealing import Sealer
@@ -46,7 +47,7 @@ class Edge:
         await self.client.start()
         await self.server.start()
         await self.resuming.start()
-        await self.bus.nc.flush()
+        await flushed(self.bus.nc)
         self.eras = Eras(holding, self.resuming)
 
     async def stop(self) -> None:
