@@ -1,15 +1,33 @@
-"""Serving the enrolment listener over TLS, with a certificate that changes while it serves."""
+"""Serving the enrolment listener over TLS, with a certificate that changes while it serves.
+
+Clients may show a certificate of this deployment; who does is in the scope of the request.
+"""
 
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from interlock_common.errors import ConfigurationError
 from interlock_common.identity import Identity
 from interlock_common.tls import follows
+
+SHOWN = "interlock.shown"
+"""Where the scope of a request keeps the certificate (DER) that the client has shown, or None."""
+
+
+class _Protocol(HttpToolsProtocol):
+    """Tells each request which certificate the connection was made with."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        connection: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        shown = connection.getpeercert(binary_form=True) if connection is not None else None
+        self.scope[SHOWN] = shown  # pyright: ignore[reportGeneralTypeIssues] - a key of ours
 
 
 class Listener(uvicorn.Server):
@@ -17,17 +35,18 @@ class Listener(uvicorn.Server):
 
     def __init__(self, app: Any, identity: Identity) -> None:
         self._identity = identity
-        self._current = identity.server_context(client_certificates=False)
-        context = follows(lambda: self._current)
+        self._current = _context(identity)
+        context = _optional(follows(lambda: self._current))
         config = uvicorn.Config(
-            app, loop="none", ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
-            timeout_keep_alive=5, limit_concurrency=64, ssl_context_factory=lambda _config, _default: context,
+            app, loop="none", http=_Protocol, ws="none", lifespan="off", access_log=False, log_config=None,
+            server_header=False, timeout_keep_alive=5, limit_concurrency=64,
+            ssl_context_factory=lambda _config, _default: context,
         )  # fmt: skip
         super().__init__(config)
 
     async def renewed(self) -> None:
-        """Present the identity's new certificate from the next handshake on."""
-        self._current = self._identity.server_context(client_certificates=False)
+        """Present the identity's new certificate, and believe in its bundle, from the next handshake on."""
+        self._current = _context(self._identity)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -47,3 +66,14 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _context(identity: Identity) -> ssl.SSLContext:
+    return _optional(identity.server_context(client_certificates=False))
+
+
+def _optional(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Ask for a certificate, without demanding one: the first context asks, the one that is swapped in verifies."""
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context

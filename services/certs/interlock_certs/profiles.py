@@ -1,96 +1,162 @@
-"""What the certificates of a deployment look like (RFC 5280): root, issuing CA, leaf. No key is used here."""
+"""Profiles: what an identity may ask for beside its own name: names, lifetime, usages. Anything else is refused.
+
+Whoever is on the bus has the profile ``service``, which grants no name at all; so nobody gets a certificate whose
+names the bus would take for another service.
+"""
 
 import ipaddress
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from interlock_certs.requests import LeafKey
+from interlock_certs.errors import RequestRejected
+from interlock_certs.requests import Request, Usage
+from interlock_common.messages.access import BUS_ADMIN, TABLE, spiffe_id
 
+BUS = "bus"
+SERVICE = "service"
+BOTH: frozenset[Usage] = frozenset({"client", "server"})
+ON_THE_BUS = frozenset({BUS, BUS_ADMIN, *(access.identity for access in TABLE)})
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*\.?")
+_MAILBOX = re.compile(r"[A-Za-z0-9._%+-]{1,64}@(?P<host>[A-Za-z0-9.-]{1,253})")
+_MAX_HOST = 253
 
-class Validity(NamedTuple):
-    begin: datetime
-    end: datetime
-
-
-def root(name: x509.Name, key: ec.EllipticCurvePublicKey, validity: Validity) -> x509.CertificateBuilder:
-    """Signs issuing CAs only."""
-    return _ca(_builder(name, name, key, validity), path_length=1)
-
-
-def issuing(
-    name: x509.Name, issuer: x509.Certificate, key: ec.EllipticCurvePublicKey, validity: Validity
-) -> x509.CertificateBuilder:
-    """Signs leaves only."""
-    return _below(_ca(_builder(name, issuer.subject, key, validity), path_length=0), issuer)
+type Network = IPv4Network | IPv6Network
 
 
-def leaf(
-    spiffe_id: str, names: Sequence[str], issuer: x509.Certificate, key: LeafKey, validity: Validity
-) -> x509.CertificateBuilder:
-    """A leaf called ``spiffe_id`` and, for listeners, by the host names and addresses ``names``.
+@dataclass(frozen=True)
+class Grant:
+    """What goes into a leaf beside the key and the identity."""
 
-    Its subject is empty, hence the critical names (RFC 5280, section 4.2.1.6): the bus maps e-mail, DNS and URI
-    names and the subject of a leaf, in this order, to a user, so a service has its URI name and nothing else.
+    lifetime: timedelta
+    names: tuple[x509.GeneralName, ...] = ()
+    usages: frozenset[Usage] = BOTH
+    common_name: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What may be asked for; host patterns are exact names, or ``*.`` and a suffix for one label before it.
+
+    ``common_name`` puts the identity into the subject, which is empty otherwise.
     """
-    sans = [x509.UniformResourceIdentifier(spiffe_id), *map(_san, names)]
-    builder = (
-        _builder(x509.Name([]), issuer.subject, key, validity)
-        .add_extension(x509.SubjectAlternativeName(sans), critical=True)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(ca=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-        )
-    )
-    return _below(builder, issuer)
+
+    lifetime: timedelta
+    usages: frozenset[Usage] = BOTH
+    dns: tuple[str, ...] = ()
+    addresses: tuple[Network, ...] = ()
+    emails: tuple[str, ...] = ()
+    common_name: bool = False
+
+    @property
+    def gives_names(self) -> bool:
+        return bool(self.dns or self.addresses or self.emails or self.common_name)
 
 
-def name(trust_domain: str, role: str) -> x509.Name:
-    """The subject of a CA."""
-    return x509.Name([
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64]),  # ub-organization-name
-        x509.NameAttribute(NameOID.COMMON_NAME, f"Interlock {role}"),
-    ])  # fmt: skip
+@dataclass(frozen=True)
+class Profiles:
+    """The profile of each identity: by its name, by a pattern such as ``plugin-*``, else ``service``."""
+
+    trust_domain: str
+    known: Mapping[str, Profile]
+    identities: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def of(self, identity: str) -> Profile:
+        if identity in ON_THE_BUS:
+            return self.known[SERVICE]
+        if identity in self.identities:
+            return self.known[self.identities[identity]]
+        matching = (name for pattern, name in self.identities.items() if fnmatchcase(identity, pattern))
+        return self.known[next(matching, SERVICE)]
+
+    def grant(self, identity: str, request: Request) -> Grant:
+        """What ``identity`` gets of what it asks for; raises RequestRejected at the first thing it may not have."""
+        profile = self.of(identity)
+        own = spiffe_id(self.trust_domain, identity)
+        names = tuple(name for name in request.names if not _is_uri(name, own))
+        for name in names:
+            self._refuse_foreign(name, identity)
+            if not _is_granted(profile, name):
+                raise RequestRejected(f"{identity} may not be called {_text(name)!r}: its profile does not grant it")
+        for common_name in request.common_names:
+            if common_name not in {identity, own} and not _is_host_of(common_name, names):
+                raise RequestRejected(f"the subject of the request says {common_name[:64]!r}; who asks is {identity}")
+        usages = profile.usages if request.usages is None else request.usages
+        if not usages <= profile.usages:
+            raise RequestRejected(f"{identity} may not have the usage {min(usages - profile.usages)}Auth")
+        return Grant(profile.lifetime, names, usages, identity if profile.common_name else "")
+
+    def _refuse_foreign(self, name: x509.GeneralName, identity: str) -> None:
+        """A name that is, to the bus or to anybody who knows SPIFFE-IDs, that of someone else."""
+        text = str(_text(name)).casefold()
+        if text.startswith("spiffe:") or text in {spiffe_id(self.trust_domain, one) for one in ON_THE_BUS}:
+            raise RequestRejected(f"{identity} may not be called {_text(name)!r}: that is the name of another identity")
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: LeafKey, validity: Validity) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(validity.begin)
-        .not_valid_after(validity.end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
+def named(names: Sequence[str]) -> tuple[x509.GeneralName, ...]:
+    """The host names and addresses of a listener of ours."""
+    return tuple(_general_name(name) for name in names)
 
 
-def _ca(builder: x509.CertificateBuilder, path_length: int) -> x509.CertificateBuilder:
-    return builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True).add_extension(
-        _usage(ca=True), critical=True
-    )
+def is_pattern(text: str) -> bool:
+    """Whether a profile may say ``text`` for host names."""
+    return _is_host(text)
 
 
-def _below(builder: x509.CertificateBuilder, issuer: x509.Certificate) -> x509.CertificateBuilder:
-    key_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False)
+def is_mail_pattern(text: str) -> bool:
+    """Whether a profile may say ``text`` for e-mail addresses: one of them, or ``*@`` and a host."""
+    return _MAILBOX.fullmatch(text.replace("*@", "any@", 1) if text.startswith("*@") else text) is not None
 
 
-def _usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-
-
-def _san(text: str) -> x509.GeneralName:
+def _general_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
+
+
+def _is_uri(name: x509.GeneralName, uri: str) -> bool:
+    return isinstance(name, x509.UniformResourceIdentifier) and name.value == uri
+
+
+def _is_granted(profile: Profile, name: x509.GeneralName) -> bool:
+    match name:
+        case x509.DNSName():
+            return _is_host(name.value) and any(_covers(pattern, name.value.casefold()) for pattern in profile.dns)
+        case x509.IPAddress(value=IPv4Address() | IPv6Address() as address):
+            return any(address in network for network in profile.addresses)
+        case x509.RFC822Name():
+            mailbox = _MAILBOX.fullmatch(name.value)
+            return mailbox is not None and any(
+                pattern.casefold() in {name.value.casefold(), f"*@{mailbox['host'].casefold()}"}
+                for pattern in profile.emails
+            )
+        case _:
+            return False
+
+
+def _is_host(name: str) -> bool:
+    return len(name) <= _MAX_HOST and _HOST.fullmatch(name.casefold()) is not None
+
+
+def _covers(pattern: str, host: str) -> bool:
+    pattern = pattern.casefold()
+    if pattern == host:
+        return True
+    first, _, rest = host.partition(".")
+    return pattern.startswith("*.") and first != "*" and rest == pattern.removeprefix("*.")
+
+
+def _is_host_of(text: str, names: Sequence[x509.GeneralName]) -> bool:
+    return any(isinstance(name, x509.DNSName | x509.RFC822Name) and name.value == text for name in names)
+
+
+def _text(name: x509.GeneralName) -> str:
+    value = str(getattr(name, "value", type(name).__name__))
+    return value[:128]

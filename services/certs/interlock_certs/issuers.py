@@ -1,0 +1,147 @@
+"""An issuing CA with its key and what stands between it and the root, and the checks that these belong together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+
+from interlock_certs.ca_keys import CaKey, digest_for, read
+from interlock_certs.errors import AuthorityUnusable, ChainBroken, ChainExpired, KeyMismatch
+
+_MAX_BETWEEN = 8
+
+
+class Signable[T](Protocol):
+    """A builder of a certificate, a CRL or an OCSP answer."""
+
+    def sign(self, private_key: Any, algorithm: Any, /) -> T: ...
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Who signs leaves, CRLs and OCSP answers; ``between`` are the CAs from it up to the root, without the root."""
+
+    key: CaKey = field(repr=False)
+    certificate: x509.Certificate
+    between: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        return (self.certificate, *self.between)
+
+    @property
+    def key_id(self) -> str:
+        """The key identifier that leaves name as their authority's, in hex."""
+        return key_identifier(self.certificate).hex()
+
+    @property
+    def digest(self) -> hashes.SHA256 | hashes.SHA384:
+        return digest_for(self.key.public_key())
+
+    @property
+    def not_after(self) -> datetime:
+        """When the first of the chain ends; nothing it signs can count longer."""
+        return min(certificate.not_valid_after_utc for certificate in self.chain)
+
+    def sign[T](self, builder: Signable[T]) -> T:
+        return builder.sign(self.key, self.digest)
+
+
+def key_identifier(certificate: x509.Certificate) -> bytes:
+    """The subject key identifier of a CA; computed (RFC 5280, section 4.2.1.2) where it names none."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        key: Any = certificate.public_key()
+        return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """The certificates of a PEM file, at least one."""
+    return parse_certificates(read(path), path)
+
+
+def parse_certificates(pem: bytes, source: object) -> list[x509.Certificate]:
+    """The certificates of ``pem``; ``source`` names in an error where they came from."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise AuthorityUnusable(f"{source} holds no PEM certificate") from None
+
+
+def is_pair(key: CaKey, certificate: x509.Certificate) -> bool:
+    return key.public_key() == certificate.public_key()
+
+
+def joined(
+    key: CaKey, key_source: object, found: Sequence[x509.Certificate], root: x509.Certificate, source: object
+) -> Issuer:
+    """The issuer that ``key`` and the certificates ``found`` make below ``root``, in whatever order they came.
+
+    Raises KeyMismatch or ChainBroken with the files that do not belong together.
+    """
+    issuing = next((certificate for certificate in found if is_pair(key, certificate)), None)
+    if issuing is None:
+        raise KeyMismatch(f"{key_source} is not the key of a certificate in {source}: bring the two that are a pair")
+    between: list[x509.Certificate] = []
+    last = issuing
+    while last.issuer != root.subject or not _is_issued(last, root):
+        above = next((one for one in found if one.subject == last.issuer and _is_issued(last, one)), None)
+        if above is None or above in between or above == issuing or len(between) >= _MAX_BETWEEN:
+            raise ChainBroken(
+                f"{name_of(last)} in {source} is not issued by the root {name_of(root)}, nor by a certificate beside it"
+            )
+        between.append(above)
+        last = above
+    return Issuer(key, issuing, tuple(between))
+
+
+def check(issuer: Issuer, root: x509.Certificate, moment: datetime, source: object) -> None:
+    """Raise ChainBroken or ChainExpired unless ``issuer`` may sign leaves at ``moment``."""
+    for below, certificate in enumerate((*issuer.chain, root)):
+        _check_ca(certificate, below, source)
+        check_dates(certificate, moment, source)
+
+
+def check_dates(certificate: x509.Certificate, moment: datetime, source: object) -> None:
+    """Raise ChainExpired unless a CA certificate counts at ``moment``."""
+    if moment >= certificate.not_valid_after_utc:
+        raise ChainExpired(f"{name_of(certificate)} in {source} expired at {certificate.not_valid_after_utc:%FT%TZ}: "
+                           "put the renewed chain there")  # fmt: skip
+    if moment < certificate.not_valid_before_utc:
+        raise ChainExpired(f"{name_of(certificate)} in {source} counts from {certificate.not_valid_before_utc:%FT%TZ} "
+                           "on: look at the clock of this machine")  # fmt: skip
+
+
+def name_of(certificate: x509.Certificate) -> str:
+    return f"'{certificate.subject.rfc4514_string()}'"
+
+
+def _check_ca(certificate: x509.Certificate, below: int, source: object) -> None:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        constraints = x509.BasicConstraints(ca=False, path_length=None)
+    if not constraints.ca:
+        raise ChainBroken(f"{name_of(certificate)} in {source} is no CA certificate (basicConstraints)")
+    if constraints.path_length is not None and constraints.path_length < below:
+        raise ChainBroken(f"{name_of(certificate)} in {source} allows {constraints.path_length} CAs below it (pathLen)")
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.key_cert_sign:
+        raise ChainBroken(f"{name_of(certificate)} in {source} may not sign certificates (keyUsage)")
+
+
+def _is_issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
