@@ -14,7 +14,7 @@ import structlog
 
 from interlock_common import telemetry
 from interlock_common.clock import SYSTEM_CLOCK, Clock
-from interlock_common.tls_handshake import in_words, on_failure
+from interlock_common.tls_handshake import LEFT, in_words, on_failure
 
 _log = structlog.get_logger()
 HANDSHAKE_SECONDS = 10.0
@@ -142,4 +142,6 @@ class _Told:
         if len(self._next) > _AT_ONCE:
             self._next.clear()
         self._next[reason] = (now + _TOLD_EVERY, 0)
-        _log.warning("a TLS handshake failed", reason=reason, peer=peer, more_since=unsaid)
+        # Balancers and monitors connect and leave, all day long.
+        say = _log.debug if reason == LEFT else _log.warning
+        say("a TLS handshake failed", reason=reason, peer=peer, more_since=unsaid)

@@ -133,6 +133,7 @@ class ServerContext(ssl.SSLContext):
         self._admitted[known] = None
 
 
+LEFT = "the client left before the handshake was complete"
 _REASONS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client showed no certificate, and one is demanded",
     "HTTP_REQUEST": "plain HTTP was sent to a port that speaks TLS",
@@ -161,4 +162,4 @@ def in_words(error: BaseException) -> str:
         return _REASONS.get(error.reason or "", f"TLS failed: {error.reason or error.strerror or 'unknown'}")
     if isinstance(error, TimeoutError | ConnectionAbortedError):
         return "the handshake took too long"
-    return "the client left before the handshake was complete"
+    return LEFT

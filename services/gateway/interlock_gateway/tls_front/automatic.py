@@ -5,6 +5,7 @@ Several edges on a machine may share the folder: one makes it, the others find i
 
 import fcntl
 import ipaddress
+import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ LIFETIME = timedelta(days=365)
 _RENEWED_BEFORE = LIFETIME / 3
 _BACKDATED = timedelta(minutes=5)
 _PRIVATE = 0o700
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,12 @@ def _general_name(name: str) -> x509.GeneralName:
     except ValueError:
         pass
     try:
-        return x509.DNSName(name.encode("idna").decode("ascii") if not name.isascii() else name)
-    except (ValueError, UnicodeError):
-        raise ConfigurationError(f"AUTO_CERT_SANS has {name!r}, which is no host name or address") from None
+        host = name.encode("idna").decode("ascii")
+    except UnicodeError:
+        host = ""
+    if _HOST.fullmatch(host) is None:
+        raise ConfigurationError(f"AUTO_CERT_SANS has {name!r}, which is no host name or address")
+    return x509.DNSName(host)
 
 
 def _new_key(kind: KeyKind) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
