@@ -1,5 +1,6 @@
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ from interlock_gateway.upstreams.tls import TlsContexts, TlsUnusable
 class Files:
     """The PEM files of one side, in a folder of their own."""
 
-    def __init__(self, folder: Path, authority: ScratchAuthority, *names: str) -> None:
+    def __init__(
+        self, folder: Path, authority: ScratchAuthority, *names: str, addresses: Sequence[str] = ("127.0.0.1",)
+    ) -> None:
         folder.mkdir()
-        self.folder, self.authority = folder, authority
+        self.folder, self.authority, self.addresses = folder, authority, addresses
         self.bundle, self.cert, self.key = (folder / name for name in ("bundle.pem", "cert.pem", "key.pem"))
         self.bundle.write_bytes(authority.bundle_pem)
         self.issue(*names)
 
     def issue(self, *names: str) -> None:
-        key, chain = self.authority.issue(ips=["127.0.0.1"], dns=names)
+        key, chain = self.authority.issue(ips=self.addresses, dns=names)
         self.key.write_bytes(key)
         self.cert.write_bytes(chain)
 
@@ -47,10 +50,9 @@ def mine(tmp_path: Path, authority: ScratchAuthority) -> Files:
     return Files(tmp_path / "mine", authority, "gateway")
 
 
-@pytest.fixture
-async def server(tmp_path: Path, authority: ScratchAuthority) -> AsyncGenerator[tuple[str, list[Any]]]:
+@asynccontextmanager
+async def serving(files: Files) -> AsyncGenerator[tuple[str, list[Any]]]:
     """An upstream that wants a client certificate; its URL, and the certificates it was shown."""
-    files = Files(tmp_path / "theirs", authority)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.bundle))
     context.load_cert_chain(files.cert, files.key)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -68,8 +70,16 @@ async def server(tmp_path: Path, authority: ScratchAuthority) -> AsyncGenerator[
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    yield f"https://127.0.0.1:{runner.addresses[0][1]}/mcp", shown
-    await runner.cleanup()
+    try:
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}/mcp", shown
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, authority: ScratchAuthority) -> AsyncGenerator[tuple[str, list[Any]]]:
+    async with serving(Files(tmp_path / "theirs", authority)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -79,7 +89,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def ways(clock: ManualClock) -> AsyncGenerator[Ways]:
-    ways = Ways(Bounds(), AddressPolicy(allow_private=True), tls=TlsContexts(clock))
+    ways = Ways(Bounds(connect_timeout=30.0), AddressPolicy(allow_private=True), tls=TlsContexts(clock))
     yield ways
     await ways.stop()
 
@@ -146,9 +156,11 @@ async def test_files_that_never_were_good_are_an_error_that_names_the_upstream_a
 
 
 async def test_a_name_that_is_not_in_the_certificate_is_refused_unless_told_otherwise(
-    ways: Ways, mine: Files, server: tuple[str, list[Any]]
+    ways: Ways, mine: Files, tmp_path: Path, authority: ScratchAuthority
 ) -> None:
-    url = server[0].replace("127.0.0.1", "localhost")
-    with pytest.raises(UpstreamUnreachable, match="CertificateError"):
-        await all_of(http_over(ways), request_to(url, tls=mine.settings()))
-    await all_of(http_over(ways), request_to(url, tls=mine.settings(check_hostname=False)))
+    async with serving(Files(tmp_path / "theirs", authority, "elsewhere.example", addresses=())) as (url, shown):
+        with pytest.raises(UpstreamUnreachable, match="CertificateError"):
+            await all_of(http_over(ways), request_to(url, tls=mine.settings()))
+        assert not shown
+        await all_of(http_over(ways), request_to(url, tls=mine.settings(check_hostname=False)))
+        assert len(shown) == 1
