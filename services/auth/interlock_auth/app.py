@@ -9,9 +9,13 @@ from interlock_auth.bus import BusOutlet, bind, bind_tokens, ensure_buckets
 from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.config import Settings
 from interlock_auth.errors import KeyUnusable
+from interlock_auth.federation import Federation, FederationRules
+from interlock_auth.fetching import GuardedFetcher
 from interlock_auth.heartbeat import Heartbeats
 from interlock_auth.housekeeping import Housekeeping
 from interlock_auth.identities import Identities
+from interlock_auth.issuer_file import read_issuers
+from interlock_auth.issuer_settings import IssuerRules
 from interlock_auth.keys import Keyring, KeyRules
 from interlock_auth.oauth import AuthorizationServer, OAuthRules
 from interlock_auth.oauth_grants import LifetimeRules
@@ -27,12 +31,14 @@ from interlock_auth.signing import KeyFolder, SigningPair, read_pair, secret_pai
 from interlock_auth.token_uses import TokenUses
 from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_default
 from interlock_auth.users import UserRules
+from interlock_common.addresses import AddressPolicy
 from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
 from interlock_common.messages.revocation import Revoke
 from interlock_common.runtime import Service, running
+from interlock_common.sealing import Sealer
 
 _RETRY_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
@@ -48,6 +54,7 @@ class Auth:
         engine: AsyncEngine,
         passwords: Passwords,
         brought: SigningPair | None,
+        federation: FederationRules,
     ) -> None:
         self._service = service
         clock = service.clock
@@ -65,9 +72,16 @@ class Auth:
         selectors = Selectors(engine, outlet, revocations, receipts, clock, max_lifetime=lifetime)
         changing, uses = ChangingTokens(engine, outlet, clock), TokenUses(engine, clock)
         bind_tokens(service.bus, changing, uses)
+        oauth = AuthorizationServer(engine, self._principals, mint, revocations, outlet, oauth_rules(settings), clock)
+        oauth.bind(service.bus)
+        self._federation = Federation(
+            engine, GuardedFetcher(issuer_addresses(settings)), self._principals.directory, oauth.sessions, outlet,
+            sealer_of(settings), federation, clock,
+        )  # fmt: skip
+        self._federation.bind(service.bus)
         self._housekeeping = Housekeeping(
             engine, self._keyring, self._principals, revocations, selectors, changing, uses, clock,
-            settings.housekeeping_interval,
+            settings.housekeeping_interval, (oauth, self._federation),
         )  # fmt: skip
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
@@ -76,10 +90,6 @@ class Auth:
         )
         bind(service.bus, self._principals, Tokens(engine, mint, outlet, clock), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
-        oauth = AuthorizationServer(
-            engine, self._principals, mint, revocations, outlet, oauth_rules(settings), clock,
-        )  # fmt: skip
-        oauth.bind(service.bus)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:
@@ -99,17 +109,19 @@ class Auth:
         self._reconciled = True
         self._service.background(self._heartbeats.run(), "heartbeats of revocations")
         self._service.background(self._housekeeping.run(), "housekeeping")
+        self._service.background(self._federation.read_keys(), "keys of issuers")
 
 
 async def serve(settings: Settings) -> None:
     """Run auth with ``settings``; whatever they get wrong ends it before the service joins the bus."""
     brought = brought_key(settings)
+    federation = federation_rules(settings)
     passwords = Passwords()
     engine = open_engine(settings.database_url)
     try:
         await ensure_administrator(engine, passwords, SYSTEM_CLOCK, first_administrator(settings))
         async with running(settings, "auth", description="identities, tokens and revocation") as service:
-            await Auth(settings, service, engine, passwords, brought).run()
+            await Auth(settings, service, engine, passwords, brought, federation).run()
     finally:
         await engine.dispose()
 
@@ -163,6 +175,27 @@ def oauth_rules(settings: Settings) -> OAuthRules:
         SessionRules(settings.browser_session_idle, settings.browser_session_lifetime),
         RegistrationRules(settings.clients_register, settings.oauth_max_clients),
     )
+
+
+def federation_rules(settings: Settings) -> FederationRules:
+    """What authorization servers of others there may be, and those that the operator's file names."""
+    issuer_addresses(settings)
+    rules = IssuerRules(settings.jwt_issuer, settings.jwt_audience, loopback=settings.allow_private_issuers)
+    path = settings.external_issuers_file
+    return FederationRules(rules, () if path is None else read_issuers(path, rules))
+
+
+def issuer_addresses(settings: Settings) -> AddressPolicy:
+    """Where authorization servers of others may be."""
+    return AddressPolicy.of(
+        allow_private=settings.allow_private_issuers, allowed=settings.allow_issuer_networks,
+        setting="ALLOW_ISSUER_NETWORKS",
+    )  # fmt: skip
+
+
+def sealer_of(settings: Settings) -> Sealer | None:
+    secret = settings.auth_encryption_secret
+    return None if secret is None else Sealer(secret.get_secret_value().encode())
 
 
 def brought_key(settings: Settings) -> SigningPair | None:

@@ -30,7 +30,15 @@ from interlock_common.messages.auth import (
     UpdateToken,
 )
 from interlock_common.messages.common import ById
-from interlock_common.messages.resources import PRINCIPALS, REVOCATIONS, SIGNING_KEYS, TOKEN_SCOPES, Bucket
+from interlock_common.messages.resources import (
+    IDENTITIES,
+    ISSUERS,
+    PRINCIPALS,
+    REVOCATIONS,
+    SIGNING_KEYS,
+    TOKEN_SCOPES,
+    Bucket,
+)
 from interlock_common.messages.token_usage import ReportUses
 
 
@@ -56,7 +64,7 @@ def bind_tokens(bus: Bus, changing: ChangingTokens, uses: TokenUses) -> None:
 
 async def ensure_buckets(bus: Bus) -> None:
     """Create the buckets that auth owns where they are missing."""
-    for bucket in (SIGNING_KEYS, PRINCIPALS, REVOCATIONS, TOKEN_SCOPES):
+    for bucket in (SIGNING_KEYS, PRINCIPALS, REVOCATIONS, TOKEN_SCOPES, ISSUERS, IDENTITIES):
         try:
             await kv.ensure_bucket(bus, bucket)
         except (NatsError, JetStreamError) as error:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from interlock_auth.signing import Algorithm
 from interlock_auth.tokens import DEFAULT_AUDIENCE, DEFAULT_ISSUER
@@ -44,6 +44,11 @@ class Settings(ServiceSettings):
     oauth_refresh_token_lifetime: int = Field(default=30 * 86400, ge=1)
     browser_session_idle: int = Field(default=1800, ge=1)
     browser_session_lifetime: int = Field(default=8 * 3600, ge=1)
+
+    external_issuers_file: Path | None = None
+    allow_private_issuers: bool = False
+    allow_issuer_networks: str = ""
+    auth_encryption_secret: SecretStr | None = None
 
     key_dir: Path = Path("keys")
     key_overlap: int = Field(default=10, ge=0)

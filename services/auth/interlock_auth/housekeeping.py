@@ -1,5 +1,8 @@
 """What auth does by itself: bring the buckets to the database's truth, and forget what has ended."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,6 +25,14 @@ TOKEN_MEMORY = 30 * 86400
 _log = structlog.get_logger(__name__)
 
 
+class Keeper(Protocol):
+    """A part of auth that keeps house for itself."""
+
+    async def reconcile(self) -> None: ...
+
+    async def tidy(self) -> None: ...
+
+
 class Housekeeping:
     """Runs beside the requests, in every replica; each step may be repeated."""
 
@@ -36,6 +47,7 @@ class Housekeeping:
         uses: TokenUses,
         clock: Clock,
         interval: float,
+        others: Sequence[Keeper] = (),
     ) -> None:
         self._engine = engine
         self._keyring = keyring
@@ -46,6 +58,7 @@ class Housekeeping:
         self._uses = uses
         self._clock = clock
         self._interval = interval
+        self._others = others
 
     async def reconcile(self, held: RevocationSet | None = None) -> None:
         """Publish again from the database what is not ``held`` by the bus, so that a start rebuilds a lost bucket."""
@@ -54,6 +67,8 @@ class Housekeeping:
         await self._revocations.publish(unpublished_only=False, held=held)
         await self._selectors.publish(unpublished_only=False, held=held)
         await self._changing.publish(unpublished_only=False)
+        for other in self._others:
+            await other.reconcile()
 
     async def tidy(self) -> None:
         """Publish what the bus missed, rotate a key that is due, withdraw keys and rows that have ended."""
@@ -72,6 +87,8 @@ class Housekeeping:
             await store.prune_revocations(now - TOKEN_MEMORY)
             await store.prune_tokens(now - TOKEN_MEMORY)
             await TeamStore(session).prune_invitations(now)
+        for other in self._others:
+            await other.tidy()
 
     async def run(self) -> None:
         """Tidy for ever; what fails is tried again after the interval."""

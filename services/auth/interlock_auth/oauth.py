@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.client_assertions import ClientAuthentication
 from interlock_auth.oauth_authorization import Authorizations
+from interlock_auth.oauth_exchange import Narrowing
 from interlock_auth.oauth_grants import GrantFamilies, LifetimeRules, Revoker
 from interlock_auth.oauth_inspection import Inspection
 from interlock_auth.oauth_registration import Registration, RegistrationRules
@@ -45,11 +47,21 @@ class AuthorizationServer:
         rules: OAuthRules, clock: Clock,
     ) -> None:  # fmt: skip
         families = GrantFamilies(engine, mint, revoker, outlet, rules.lifetimes, clock)
+        clients = ClientAuthentication(engine, clock)
+        narrowing = Narrowing(engine, mint, outlet, rules.lifetimes, clock)
         self.sessions = BrowserSessions(engine, principals, outlet, rules.sessions, clock)
         self.registration = Registration(engine, families, outlet, rules.registration, clock)
         self.authorizations = Authorizations(engine, self.sessions, outlet, rules.lifetimes, clock)
-        self.tokens = TokenExchange(engine, families, clock)
-        self.inspection = Inspection(engine, families, revoker, clock)
+        self.tokens = TokenExchange(engine, families, clients, narrowing, clock)
+        self.inspection = Inspection(engine, families, clients, revoker, clock)
+
+    async def reconcile(self) -> None:
+        """Nothing of it is in a bucket."""
+
+    async def tidy(self) -> None:
+        """Forget sessions, grants with all that was issued for them, and clients, once nothing depends on them."""
+        await self.sessions.forget_ended()
+        await self.registration.forget_unused()
 
     def bind(self, bus: Bus) -> None:
         """Answer the subjects of the authorization server."""

@@ -10,14 +10,20 @@ import msgspec
 from authlib.oauth2.rfc7591 import ClientMetadataClaims  # pyright: ignore[reportMissingTypeStubs] - it has none
 from joserfc.errors import JoseError
 
+from interlock_auth.errors import KeysUnusable
+from interlock_auth.jwks import read_keys
 from interlock_auth.oauth_errors import InvalidClient, InvalidClientMetadata, InvalidRedirectUri
 from interlock_auth.oauth_models import ClientRow
 from interlock_auth.oauth_store import digest_of
+from interlock_common.messages.issuers import PinnedKey
 
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693, section 2.1
 GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN)
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+ALL_GRANT_TYPES = (*GRANT_TYPES, TOKEN_EXCHANGE)
+PRIVATE_KEY_JWT = "private_key_jwt"
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", PRIVATE_KEY_JWT)
 
 MAX_DOCUMENT = 16 * 1024
 _MAX_URI = 2048
@@ -28,7 +34,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _APPLICATIONS = frozenset({"claude", "cursor", "vscode", "vscode-insiders", "windsurf", "zed"})
 """Schemes of applications in use that are no reversed domain names, as RFC 8252, section 7.1, wants them."""
 _SERVER: dict[str, object] = {
-    "grant_types_supported": GRANT_TYPES,
+    "grant_types_supported": ALL_GRANT_TYPES,
     "response_types_supported": ["code"],
     "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
 }
@@ -43,6 +49,8 @@ class _Document(msgspec.Struct, frozen=True):
     grant_types: tuple[str, ...] = (AUTHORIZATION_CODE,)
     token_endpoint_auth_method: str = ""
     client_secret: str | None = None
+    jwks: msgspec.Raw | None = None
+    jwks_uri: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Client:
     grant_types: tuple[str, ...]
     auth_method: str = "none"
     secret_digest: bytes | None = None
+    keys: tuple[PinnedKey, ...] = ()
 
     @property
     def refreshes(self) -> bool:
@@ -66,6 +75,8 @@ class Client:
 
     def authenticate(self, secret: str, method: str) -> None:
         """Raise InvalidClient unless the client shows its secret in the way it registered."""
+        if PRIVATE_KEY_JWT in {method, self.auth_method}:
+            raise InvalidClient("the client did not show who it is in the way it registered")
         if self.secret_digest is None:
             if secret or method != "none":
                 raise InvalidClient("this client is public and has no secret")
@@ -81,7 +92,8 @@ def is_document_url(client_id: str) -> bool:
 def client_of_row(row: ClientRow) -> Client:
     uris = msgspec.json.decode(row.redirect_uris, type=tuple[str, ...])
     grant_types = msgspec.json.decode(row.grant_types, type=tuple[str, ...])
-    return Client(row.id, row.name, uris, grant_types, row.auth_method, row.secret_digest)
+    keys = () if row.jwks is None else msgspec.json.decode(row.jwks, type=tuple[PinnedKey, ...])
+    return Client(row.id, row.name, uris, grant_types, row.auth_method, row.secret_digest, keys)
 
 
 def client_of_metadata(client_id: str, metadata: msgspec.Raw) -> Client:
@@ -92,7 +104,7 @@ def client_of_metadata(client_id: str, metadata: msgspec.Raw) -> Client:
     document = _checked(bytes(metadata))
     method = document.token_endpoint_auth_method or "client_secret_basic"
     name = printable(document.client_name) or client_id
-    return Client(client_id, name, document.redirect_uris, document.grant_types, method)
+    return Client(client_id, name, document.redirect_uris, document.grant_types, method, None, _keys(document, method))
 
 
 def client_of_document(client_id: str, document_text: str) -> Client:
@@ -121,7 +133,7 @@ def _checked(metadata: bytes) -> _Document:
     try:
         document = msgspec.json.decode(metadata, type=_Document)
         claims = cast("dict[str, Any]", msgspec.json.decode(metadata))
-        del claims["redirect_uris"]  # the library takes none of RFC 8252, section 7.1; what is right is checked below
+        claims.pop("redirect_uris", None)  # the library takes none of RFC 8252, section 7.1; they are checked below
         ClientMetadataClaims(claims, {}, ClientMetadataClaims.get_claims_options(_SERVER)).validate()
     except msgspec.DecodeError as error:
         raise InvalidClientMetadata(f"the client metadata do not fit: {error}") from None
@@ -129,13 +141,34 @@ def _checked(metadata: bytes) -> _Document:
         raise InvalidClientMetadata(f"the client metadata do not fit: {printable(str(error))}") from None
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # forms that the library did not expect
         raise InvalidClientMetadata("the client metadata do not fit: malformed") from None
-    if not document.redirect_uris or len(document.redirect_uris) > _MAX_URIS:
+    _check_grants(document)
+    return document
+
+
+def _check_grants(document: _Document) -> None:
+    """A client sends its users here, or exchanges tokens, for which it must show who it is; or both."""
+    exchanges, sends = TOKEN_EXCHANGE in document.grant_types, AUTHORIZATION_CODE in document.grant_types
+    if not sends and document.grant_types != (TOKEN_EXCHANGE,):
+        raise InvalidClientMetadata("grant_types must have authorization_code, or be token-exchange alone")
+    public = document.token_endpoint_auth_method == "none"  # noqa: S105 - a method
+    if exchanges and public:
+        raise InvalidClientMetadata("token_endpoint_auth_method of a client that exchanges tokens is not none")
+    if len(document.redirect_uris) > _MAX_URIS or (sends and not document.redirect_uris):
         raise InvalidRedirectUri(f"redirect_uris names between 1 and {_MAX_URIS} addresses")
     for uri in document.redirect_uris:
         _check_redirect(uri)
-    if AUTHORIZATION_CODE not in document.grant_types:
-        raise InvalidClientMetadata("grant_types must have authorization_code")
-    return document
+
+
+def _keys(document: _Document, method: str) -> tuple[PinnedKey, ...]:
+    """The public keys of a client that shows who it is by one of them; they come with its metadata."""
+    if method != PRIVATE_KEY_JWT:
+        return ()
+    if document.jwks_uri or document.jwks is None:
+        raise InvalidClientMetadata("private_key_jwt needs the public keys themselves, in jwks")
+    try:
+        return read_keys(bytes(document.jwks))
+    except KeysUnusable as error:
+        raise InvalidClientMetadata(f"jwks: {error.detail}") from None
 
 
 def _check_redirect(uri: str) -> None:

@@ -16,7 +16,8 @@ Unauthenticated
 PermissionDenied
 └── RegistrationOff           403  clients do not register themselves here
 TooManyRequests
-└── RegistrationsSaturated    429  more clients than there may be, or too many at once
+├── RegistrationsSaturated    429  more clients than there may be, or too many at once
+└── AssertionsSaturated       429  more assertions of clients than can be remembered
 NotFound
 └── ClientNotFound            404
 """
@@ -74,6 +75,10 @@ class RegistrationOff(PermissionDenied):
 
 class RegistrationsSaturated(TooManyRequests):
     code = "client_registrations_saturated"
+
+
+class AssertionsSaturated(TooManyRequests):
+    code = "client_assertions_saturated"
 
 
 class ClientNotFound(NotFound):

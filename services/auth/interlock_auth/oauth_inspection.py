@@ -3,18 +3,20 @@
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_auth.client_assertions import ClientAuthentication, ClientProof
 from interlock_auth.errors import NotContained, TokenNotFound
 from interlock_auth.models import NEVER, PrincipalRow, TokenRow
 from interlock_auth.oauth_clients import REFRESH_TOKEN
+from interlock_auth.oauth_errors import InvalidClient
+from interlock_auth.oauth_exchange import parents_of_token
 from interlock_auth.oauth_grants import GrantFamilies, Revoker
 from interlock_auth.oauth_models import GrantRow, RefreshRow
 from interlock_auth.oauth_store import OAuthStore, digest_of
-from interlock_auth.oauth_tokens import authenticated
 from interlock_auth.standing import standing
 from interlock_auth.store import Store
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
-from interlock_common.messages.auth import RevokeToken, Scopes
+from interlock_common.messages.auth import Principal, RevokeToken, Scopes
 from interlock_common.messages.common import Actor, Empty
 from interlock_common.messages.oauth import Introspection, IntrospectToken, RevokeGrantedToken
 
@@ -27,28 +29,44 @@ _strings = msgspec.json.Decoder(tuple[str, ...])
 class Inspection:
     """Tokens by what they are, not by their id."""
 
-    def __init__(self, engine: AsyncEngine, families: GrantFamilies, revoker: Revoker, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        families: GrantFamilies,
+        clients: ClientAuthentication,
+        revoker: Revoker,
+        clock: Clock,
+    ) -> None:
         self._engine = engine
+        self._clients = clients
         self._families = families
         self._revoker = revoker
         self._clock = clock
 
     async def introspect(self, request: IntrospectToken) -> Introspection:
-        """What is known of a token: of one's own, or of any for an administrator; else that it is not active."""
+        """What is known of a token: of one's own, or of any for an administrator; else that it is not active.
+
+        For a client that shows who it is (RFC 7662, section 2.1) its own are those that were issued to it.
+        """
+        client = None if request.actor is not None else await self._clients.client(ClientProof.of(request))
+        if client is not None and client.auth_method == "none":
+            raise InvalidClient("whoever asks about tokens shows who it is")
         digest = digest_of(request.token[:_MAX_TOKEN])
         async with transaction(self._engine) as session:
-            store = Store(session)
-            principal, held = await standing(store, request.actor)
-            if not held.may(PERMISSION) or held.server_id is not None:
-                raise NotContained(f"asking about tokens needs the permission {PERMISSION}")
-            oauth = OAuthStore(session)
+            store, oauth = Store(session), OAuthStore(session)
+            asks = None if request.actor is None else await _reader(store, request.actor)
             token, refresh = await oauth.token_of(digest), await oauth.refresh_token(digest)
             access = None if token is None else await oauth.access(token.id)
             grant = access[1] if access else None if refresh is None else await oauth.grant(refresh.grant_id)
             whose = token.principal if token is not None else "" if grant is None else grant.principal
             owner = await store.principal(whose)
-            revoked = token is not None and await oauth.is_revoked(token.id)
-        if revoked or owner is None or not owner.active or (whose != principal.name and not principal.is_admin):
+            ids = () if token is None else (token.id, *parents_of_token(request.token))
+            revoked = any([await oauth.is_revoked(token_id) for token_id in ids])
+        if asks is not None:
+            may = asks.is_admin or whose == asks.name
+        else:
+            may = client is not None and grant is not None and grant.client_id == client.id
+        if revoked or owner is None or not owner.active or not may:
             return _INACTIVE
         if token is not None:
             return self._of_token(token, grant)
@@ -61,8 +79,7 @@ class Inspection:
         """
         client_id = None
         if request.actor is None:
-            client = await authenticated(self._engine, request.client_id, request.client_secret, request.auth_method)
-            client_id = client.id
+            client_id = (await self._clients.client(ClientProof.of(request))).id
         digest = digest_of(request.token[:_MAX_TOKEN])
         async with transaction(self._engine) as session:
             oauth = OAuthStore(session)
@@ -102,3 +119,11 @@ class Inspection:
             active=True, scope=" ".join(_strings.decode(grant.scopes)), client_id=grant.client_id, username=owner.name,
             sub=owner.name, token_type=REFRESH_TOKEN, aud=grant.resource, iat=grant.created_at, exp=refresh.expires_at,
         )  # fmt: skip
+
+
+async def _reader(store: Store, actor: Actor) -> Principal:
+    """Whoever asks, once it is sure that they may ask about tokens at all."""
+    principal, held = await standing(store, actor)
+    if not held.may(PERMISSION) or held.server_id is not None:
+        raise NotContained(f"asking about tokens needs the permission {PERMISSION}")
+    return principal

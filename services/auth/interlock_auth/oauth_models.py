@@ -20,6 +20,7 @@ class ClientRow(Base):
     auth_method: Mapped[str] = mapped_column(String(32))
     redirect_uris: Mapped[str] = mapped_column(Text)
     grant_types: Mapped[str] = mapped_column(Text)
+    jwks: Mapped[str | None] = mapped_column(Text)
     registered_by: Mapped[str] = mapped_column(String(320), default="")
     created_at: Mapped[int] = mapped_column(BigInteger, index=True)
 

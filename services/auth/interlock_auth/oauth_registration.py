@@ -8,8 +8,13 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.errors import NotContained
-from interlock_auth.oauth_clients import Client, client_of_metadata
-from interlock_auth.oauth_errors import ClientNotFound, RegistrationOff, RegistrationsSaturated
+from interlock_auth.oauth_clients import AUTHORIZATION_CODE, TOKEN_EXCHANGE, Client, client_of_metadata
+from interlock_auth.oauth_errors import (
+    ClientNotFound,
+    InvalidClientMetadata,
+    RegistrationOff,
+    RegistrationsSaturated,
+)
 from interlock_auth.oauth_grants import GrantFamilies
 from interlock_auth.oauth_models import ClientRow
 from interlock_auth.oauth_store import OAuthStore, digest_of
@@ -29,13 +34,15 @@ _MAX_PAGE = 200
 class RegistrationRules:
     """Whether clients may register themselves; how many there may be, and how many in a minute.
 
-    One that nobody has granted anything for ``unused`` seconds makes room for others.
+    One that nobody has granted anything for ``unused`` seconds makes room for others; after ``forgotten`` seconds it
+    goes in any case.
     """
 
     dynamic: bool = False
     most: int = 1000
     per_minute: int = 30
     unused: int = 86400
+    forgotten: int = 30 * 86400
 
 
 class Registration:
@@ -55,7 +62,9 @@ class Registration:
         if request.actor is None and not self._rules.dynamic:
             raise RegistrationOff("clients do not register themselves here: an administrator registers them")
         client = client_of_metadata(str(uuid.uuid4()), request.metadata)
-        secret = None if client.auth_method == "none" else secrets.token_urlsafe(32)
+        if request.actor is None and TOKEN_EXCHANGE in client.grant_types:
+            raise InvalidClientMetadata("a client that exchanges tokens is registered by an administrator")
+        secret = secrets.token_urlsafe(32) if client.auth_method.startswith("client_secret") else None
         now = int(self._clock.time())
         async with transaction(self._engine) as session:
             store = OAuthStore(session)
@@ -67,6 +76,7 @@ class Registration:
             await store.add(ClientRow(
                 id=client.id, name=client.name, secret_digest=None if secret is None else digest_of(secret),
                 auth_method=client.auth_method, redirect_uris=_json(client.redirect_uris),
+                jwks=_json(client.keys) if client.keys else None,
                 grant_types=_json(client.grant_types), registered_by=by, created_at=now,
             ))  # fmt: skip
         await self._outlet.record(
@@ -98,6 +108,11 @@ class Registration:
         await self._outlet.record("client.removed", by, request.id)
         return Empty()
 
+    async def forget_unused(self) -> None:
+        """Forget clients that registered themselves and that nobody has granted anything for a long time."""
+        async with transaction(self._engine) as session:
+            await OAuthStore(session).prune_unused_clients(int(self._clock.time()) - self._rules.forgotten)
+
     async def _make_room(self, store: OAuthStore, now: int) -> None:
         if await store.count_self_registered(now - 60) >= self._rules.per_minute:
             raise RegistrationsSaturated("too many clients register at once, try again in a minute", retry_after=60)
@@ -116,9 +131,10 @@ async def _administrator(store: Store, actor: Actor) -> str:
 
 
 def _answer(client: Client, secret: str | None, now: int) -> RegisteredClient:
+    responses = ("code",) if AUTHORIZATION_CODE in client.grant_types else ()
     return RegisteredClient(
         client_id=client.id, client_id_issued_at=now, client_name=client.name, redirect_uris=client.redirect_uris,
-        grant_types=client.grant_types, response_types=("code",), token_endpoint_auth_method=client.auth_method,
+        grant_types=client.grant_types, response_types=responses, token_endpoint_auth_method=client.auth_method,
         client_secret=secret, client_secret_expires_at=None if secret is None else 0,
     )  # fmt: skip
 

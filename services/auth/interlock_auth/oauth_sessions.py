@@ -44,16 +44,25 @@ class BrowserSessions:
     async def login(self, request: StartSession) -> BrowserSession:
         """A session for an e-mail and a password; always a new one, so that none can be planted."""
         principal = await self._principals.verified(Login(request.email, request.password))
+        return await self.begin(principal.name)
+
+    async def begin(self, principal: str, **how: str) -> BrowserSession:
+        """A session of somebody who has shown who they are; ``how`` is for the audit record."""
         session = secrets.token_urlsafe(32)
         now = int(self._clock.time())
-        row = BrowserSessionRow(digest=digest_of(session), principal=principal.name, created_at=now, seen_at=now)
+        row = BrowserSessionRow(digest=digest_of(session), principal=principal, created_at=now, seen_at=now)
+        async with transaction(self._engine) as transacted:
+            await OAuthStore(transacted).add(row)
+        await self._outlet.record("session.started", principal, principal, **how)
+        return BrowserSession(session, principal, self._rules.lifetime)
+
+    async def forget_ended(self) -> None:
+        """Forget the sessions that ended by themselves, and what was granted until now."""
+        now = int(self._clock.time())
         async with transaction(self._engine) as transacted:
             store = OAuthStore(transacted)
             await store.prune_sessions(now, self._rules.idle, self._rules.lifetime)
             await store.prune_grants(now)
-            await store.add(row)
-        await self._outlet.record("session.started", principal.name, principal.name)
-        return BrowserSession(session, principal.name, self._rules.lifetime)
 
     async def logout(self, request: EndSession) -> Empty:
         """End a session; one that is not there is ended already."""

@@ -10,22 +10,16 @@ from typing import cast
 from authlib.oauth2.rfc7636 import challenge as pkce  # pyright: ignore[reportMissingTypeStubs] - it has none
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from interlock_auth.oauth_clients import (
-    AUTHORIZATION_CODE,
-    GRANT_TYPES,
-    REFRESH_TOKEN,
-    Client,
-    client_of_row,
-    is_document_url,
-)
+from interlock_auth.client_assertions import ClientAuthentication, ClientProof
+from interlock_auth.oauth_clients import ALL_GRANT_TYPES, AUTHORIZATION_CODE, TOKEN_EXCHANGE, Client
 from interlock_auth.oauth_errors import (
-    InvalidClient,
     InvalidGrant,
     InvalidRequest,
     InvalidTarget,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from interlock_auth.oauth_exchange import Narrowing
 from interlock_auth.oauth_grants import GrantFamilies, narrowed_scopes
 from interlock_auth.oauth_models import CodeRow, GrantRow
 from interlock_auth.oauth_store import OAuthStore, digest_of
@@ -37,25 +31,32 @@ _MAX_VALUE = 2048
 
 
 class TokenExchange:
-    """What clients get for codes and refresh tokens."""
+    """What clients get for codes, refresh tokens and tokens of others."""
 
-    def __init__(self, engine: AsyncEngine, families: GrantFamilies, clock: Clock) -> None:
+    def __init__(
+        self, engine: AsyncEngine, families: GrantFamilies, clients: ClientAuthentication, narrowing: Narrowing,
+        clock: Clock,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._families = families
+        self._clients = clients
+        self._narrowing = narrowing
         self._clock = clock
 
     async def exchange(self, request: TokenRequest) -> TokenAnswer:
-        """Tokens for a code or a refresh token; raises the errors of RFC 6749, section 5.2."""
-        values = (request.client_id, request.client_secret, request.code, request.refresh_token, request.redirect_uri)
+        """Tokens for a code, a refresh token or a token; raises the errors of RFC 6749, section 5.2."""
+        values = (request.client_id, request.code, request.refresh_token, request.redirect_uri)
         if max(map(len, values)) > _MAX_VALUE:
             raise InvalidRequest(f"a value has at most {_MAX_VALUE} characters")
-        client = await authenticated(self._engine, request.client_id, request.client_secret, request.auth_method)
-        if request.grant_type not in GRANT_TYPES:
-            raise UnsupportedGrantType(f"grant_type is {AUTHORIZATION_CODE} or {REFRESH_TOKEN}")
+        client = await self._clients.client(ClientProof.of(request))
+        if request.grant_type not in ALL_GRANT_TYPES:
+            raise UnsupportedGrantType(f"grant_type is {', '.join(ALL_GRANT_TYPES)}")
         if request.grant_type not in client.grant_types:
             raise UnauthorizedClient(f"this client did not register for {request.grant_type}")
         if request.grant_type == AUTHORIZATION_CODE:
             return await self._code(request, client)
+        if request.grant_type == TOKEN_EXCHANGE:
+            return await self._narrowing.exchange(request, client)
         return await self._refresh(request, client)
 
     async def _code(self, request: TokenRequest, client: Client) -> TokenAnswer:
@@ -104,23 +105,6 @@ class TokenExchange:
             await self._families.end(grant, "a refresh token was used twice")
             raise InvalidGrant("the refresh token was used already")
         return await self._families.issue(grant, request.scope)
-
-
-async def authenticated(engine: AsyncEngine, client_id: str, secret: str, method: str) -> Client:
-    """The client, once it has shown who it is; raises InvalidClient.
-
-    One whose id is the address of its metadata has no secret: what it shows is bound to that id.
-    """
-    if is_document_url(client_id):
-        client = Client(client_id, client_id, (), GRANT_TYPES)
-    else:
-        async with transaction(engine) as session:
-            row = await OAuthStore(session).client(client_id)
-        if row is None:
-            raise InvalidClient("this client is not known here")
-        client = client_of_row(row)
-    client.authenticate(secret, method)
-    return client
 
 
 def _unfit(request: TokenRequest, client: Client, row: CodeRow, grant: GrantRow, now: int) -> str:
