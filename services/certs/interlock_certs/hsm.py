@@ -52,12 +52,13 @@ class HsmToken:
             self._library = pkcs11.lib(str(module))
         except pkcs11.PKCS11Error as error:
             raise TokenUnusable(f"PKCS11_MODULE {module} is no PKCS#11 library: {error}") from None
-        self._session = self._open()
+        self._session: Any = self._open()
+        self._found: dict[_Address, Any] = {}
 
     def create(self, algorithm: Algorithm) -> str:
         """Make a key pair that stays in the token; answers its URI (RFC 7512)."""
         name, number = f"interlock-ca-{secrets.token_hex(4)}", secrets.token_bytes(16)
-        self.using(lambda session: _generate(session, algorithm, name, number))
+        self._using(lambda session: _generate(session, algorithm, name, number))
         return f"{_SCHEME}token={quote(self._label)};object={quote(name)};id={quote(number)};type=private"
 
     def key(self, uri: str) -> CaKey:
@@ -66,32 +67,50 @@ class HsmToken:
         if wanted.get("token", self._label) != self._label:
             raise AuthorityUnusable(f"the key is in the token {wanted['token']!r}, and PKCS11_TOKEN is {self._label!r}")
         found = _Address(wanted.get("object"), wanted.get("id"))
-        public = self.using(lambda session: _public_part(session, found))
+        self._using(lambda session: self._private_part(session, found))
+        public = self._using(lambda session: _public_part(session, found))
         if isinstance(public, ec.EllipticCurvePublicKey):
             return _EcKey(self, found, public)
         return _RsaKey(self, found, public)
 
-    def using[T](self, work: Callable[[Any], T]) -> T:
-        """Do ``work`` with a session that is logged in."""
+    def sign(self, address: "_Address", data: bytes, mechanism: Mechanism) -> bytes:
+        """Sign with a private key of the token."""
+        return self._using(lambda session: self._private_part(session, address).sign(data, mechanism=mechanism))
+
+    def _private_part(self, session: Any, address: "_Address") -> Any:
+        """A private key, looked for once in a session."""
+        if address not in self._found:
+            self._found[address] = address.find(session, ObjectClass.PRIVATE_KEY)
+        return self._found[address]
+
+    def _using[T](self, work: Callable[[Any], T]) -> T:
+        """Do ``work`` with a session that is logged in; the second time with a new one, where the first broke."""
         with self._one_at_a_time:
             try:
-                return work(self._session)
+                return work(self._logged_in())
             except (pkcs11.NoSuchKey, pkcs11.MultipleObjectsReturned) as error:
                 raise AuthorityUnusable(f"the token {self._label!r} has not exactly one such key: {error}") from None
             except pkcs11.PKCS11Error:
-                self._reopen()
-                try:
-                    return work(self._session)
-                except pkcs11.PKCS11Error as error:
-                    raise TokenAway(f"the PKCS#11 token does not sign: {_name(error)}") from None
+                self._drop_session()
+            try:
+                return work(self._logged_in())
+            except pkcs11.PKCS11Error as error:
+                self._drop_session()
+                raise TokenAway(f"the PKCS#11 token does not sign: {_name(error)}") from None
 
-    def _reopen(self) -> None:
+    def _logged_in(self) -> Any:
+        if self._session is None:
+            try:
+                self._session = self._open()
+            except TokenUnusable as error:
+                raise TokenAway(error.detail) from None
+        return self._session
+
+    def _drop_session(self) -> None:
+        self._found.clear()
         with contextlib.suppress(pkcs11.PKCS11Error):
             self._session.close()
-        try:
-            self._session = self._open()
-        except TokenUnusable as error:
-            raise TokenAway(error.detail) from None
+        self._session = None
 
     def _open(self) -> Any:
         try:
@@ -154,9 +173,7 @@ class _EcKey(_Held, ec.EllipticCurvePrivateKey):
     def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         algorithm: Any = signature_algorithm.algorithm
         digest = hashlib.new(algorithm.name, data).digest()
-        raw: bytes = self._token.using(
-            lambda session: self._address.find(session, ObjectClass.PRIVATE_KEY).sign(digest, mechanism=Mechanism.ECDSA)
-        )
+        raw = self._token.sign(self._address, digest, Mechanism.ECDSA)
         half = len(raw) // 2
         return utils.encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 
@@ -182,9 +199,7 @@ class _RsaKey(_Held, rsa.RSAPrivateKey):
         mechanism = _RSA_MECHANISMS.get(getattr(algorithm, "name", ""))
         if not isinstance(padding, _PKCS1) or mechanism is None:
             raise UnsupportedAlgorithm("a CA signs by PKCS #1 v1.5 with SHA-2")
-        return self._token.using(
-            lambda session: self._address.find(session, ObjectClass.PRIVATE_KEY).sign(bytes(data), mechanism=mechanism)
-        )
+        return self._token.sign(self._address, bytes(data), mechanism)
 
     def decrypt(self, ciphertext: Any, padding: Any) -> Never:
         del ciphertext, padding
@@ -205,7 +220,6 @@ def _generate(session: Any, algorithm: Algorithm, name: str, number: bytes) -> N
 
 
 def _public_part(session: Any, address: _Address) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
-    address.find(session, ObjectClass.PRIVATE_KEY)
     public = address.find(session, ObjectClass.PUBLIC_KEY)
     der = encode_ec_public_key(public) if public.key_type == KeyType.EC else encode_rsa_public_key(public)
     key = load_der_public_key(der)

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from interlock_certs.ca_keys import CaKey, digest_for, read
 from interlock_certs.errors import AuthorityUnusable, ChainBroken, ChainExpired, KeyMismatch
 
 _MAX_BETWEEN = 8
+_UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+    x509.InvalidVersion,
+)  # fmt: skip
 
 
 class Signable[T](Protocol):
@@ -69,9 +73,21 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
 def parse_certificates(pem: bytes, source: object) -> list[x509.Certificate]:
     """The certificates of ``pem``; ``source`` names in an error where they came from."""
     try:
-        return x509.load_pem_x509_certificates(pem)
+        found = x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise AuthorityUnusable(f"{source} holds no PEM certificate") from None
+    for certificate in found:
+        try:
+            _read_through(certificate)
+        except _UNREADABLE:
+            raise AuthorityUnusable(f"{source} holds a certificate that cannot be read") from None
+    return found
+
+
+def _read_through(certificate: x509.Certificate) -> None:
+    """A certificate is parsed as it is looked at: what is wrong inside shows here, and not later."""
+    _ = (certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key())
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def is_pair(key: CaKey, certificate: x509.Certificate) -> bool:
@@ -142,6 +158,6 @@ def _check_ca(certificate: x509.Certificate, below: int, source: object) -> None
 def _is_issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(by)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True

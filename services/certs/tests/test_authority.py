@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from interlock_certs.authority import Authority, Leaf
 from interlock_certs.ca_keys import Algorithm, KeyCare
@@ -47,15 +48,18 @@ def test_listeners_have_host_names_and_addresses(authority: Authority) -> None:
 def test_a_leaf_has_the_usages_and_the_subject_that_are_granted(authority: Authority) -> None:
     leaf = issue(authority, usages=frozenset({"server"}), common_name="auth").certificate
     usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
     assert leaf.subject.rfc4514_string() == "CN=auth"
     assert not leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
 
 def test_a_leaf_points_to_where_its_revocation_is_answered(plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
     place = x509.DistributionPoint([x509.UniformResourceIdentifier("http://certs/crl")], None, None, None)
-    pointing = replace(plan, pointers=lambda _issuer: (x509.CRLDistributionPoints([place]),))
-    leaf = issue(Authority.open(tmp_path, pointing, clock)).certificate
+
+    def pointers(_issuer: str) -> tuple[x509.ExtensionType, ...]:
+        return (x509.CRLDistributionPoints([place]),)
+
+    leaf = issue(Authority.open(tmp_path, replace(plan, pointers=pointers), clock)).certificate
     assert list(leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value) == [place]
 
 
