@@ -4,7 +4,7 @@ import asyncio
 import base64
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import structlog
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
@@ -30,6 +31,7 @@ _log = structlog.get_logger()
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
 _ENROL_PATH = "/.well-known/est/simpleenroll"
+_CAS_PATH = "/.well-known/est/cacerts"
 _MAX_ANSWER = 256 * 1024
 _REQUEST_SECONDS = 10.0
 _RENEW_SECONDS = 10.0
@@ -89,29 +91,40 @@ async def enrol(identity: Identity, url: str, join_dir: Path, *, timeout: float)
         pause = min(_LONGEST_PAUSE, pause * 2)
 
 
+def is_left_behind(identity: Identity, join_dir: Path) -> bool:
+    """Whether the CA was rotated while this service was away: its leaf is below no root of the bundle in its drop."""
+    try:
+        bundle = tls.read(join_dir / "bundle.pem")
+    except UnusableIdentity:
+        return False
+    return not identity.is_verified_by(bundle)
+
+
 async def _enrol_once(identity: Identity, url: str, join_dir: Path) -> None:
     token = tls.read(join_dir / "token").decode("ascii", "replace").strip()
     bundle = tls.read(join_dir / "bundle.pem")
     trust = tls.client_context(join_dir / "bundle.pem")
-    key = new_key()
-    answer = await _post_request(url.rstrip("/") + _ENROL_PATH, identity.service, token, signing_request(key), trust)
-    identity.install(key_pem(key), _chain_of(answer, key), bundle)
-
-
-async def _post_request(
-    url: str, name: str, token: str, request: x509.CertificateSigningRequest, trust: ssl.SSLContext
-) -> bytes:
+    key, server = new_key(), url.rstrip("/")
+    authorities = _certificates(await _ask(server + _CAS_PATH, trust))
+    body = base64.encodebytes(signing_request(key).public_bytes(_DER))
     headers = {
-        "Authorization": aiohttp.encode_basic_auth(name, token),
+        "Authorization": aiohttp.encode_basic_auth(identity.service, token),
         "Content-Type": "application/pkcs10",
         "Content-Transfer-Encoding": "base64",
     }
-    body = base64.encodebytes(request.public_bytes(_DER))
+    issued = _certificates(await _ask(server + _ENROL_PATH, trust, body, headers))
+    identity.install(key_pem(key), _chain_of([*issued, *authorities], key), bundle)
+
+
+async def _ask(
+    url: str, trust: ssl.SSLContext, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> bytes:
     limit = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+    method = "GET" if body is None else "POST"
     try:
         async with (
             aiohttp.ClientSession(timeout=limit) as session,
-            session.post(url, data=body, headers=headers, ssl=trust, allow_redirects=False) as response,
+            session.request(method, url, data=body, headers=headers, ssl=trust, allow_redirects=False) as response,
         ):
             answer = await response.content.read(_MAX_ANSWER)
             status = response.status
@@ -129,29 +142,42 @@ def _refusal(url: str, status: int, answer: bytes) -> InterlockError:
         return UpstreamFailed(f"{url} answered {status} and no problem document")
 
 
-def _chain_of(answer: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The chain, leaf first, of a certs-only PKCS#7: a set of certificates without an order of its own."""
+def _certificates(answer: bytes) -> list[x509.Certificate]:
+    """The certificates of a certs-only PKCS#7: a set without an order of its own."""
     try:
-        left = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
     except ValueError:
         raise UpstreamFailed("the enrolment answer is no base64 PKCS#7 (RFC 7030, section 4.2.3)") from None
-    chain = [certificate for certificate in left if certificate.public_key() == key.public_key()]
-    while chain and (issuer := _issuer_of(chain[-1], left)) is not None and issuer not in chain:
-        chain.append(issuer)
+
+
+def _chain_of(found: list[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The chain of the leaf that was issued for ``key``, leaf first, without the root."""
+    chain = [certificate for certificate in found if certificate.public_key() == key.public_key()][:1]
     if not chain:
         raise UpstreamFailed("the enrolment answer has no certificate for the key that was sent")
+    while (issuer := _issuer_of(chain[-1], found)) is not None and issuer not in chain:
+        chain.append(issuer)
     return b"".join(certificate.public_bytes(_PEM) for certificate in chain)
 
 
 def _issuer_of(certificate: x509.Certificate, candidates: list[x509.Certificate]) -> x509.Certificate | None:
-    return next((one for one in candidates if one.subject == certificate.issuer and one != certificate), None)
+    """The CA below the root that issued a certificate; CAs of one name differ in their keys."""
+    return next((one for one in candidates if one.subject != one.issuer and _issued(certificate, one)), None)
+
+
+def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 class Renewer:
     """Keeps the leaf of a service fresh while it runs: a new key and leaf at 2/3 of the lifetime, then ``rotate``.
 
     ``obtain`` installs a new leaf (by default it asks certs over the bus); ``rejoin`` does so by a join token,
-    where the leaf has expired and ``obtain`` failed.
+    where ``obtain`` failed and the leaf has expired or is ``left_behind`` by a rotation of the CA.
     """
 
     def __init__(
@@ -162,12 +188,14 @@ class Renewer:
         *,
         obtain: Obtain | None = None,
         rejoin: Obtain | None = None,
+        left_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._identity = identity
         self._bus = bus
         self._clock = clock
         self._obtain = obtain or self._obtain_over_bus
         self._rejoin = rejoin
+        self._left_behind = left_behind
         self._one_at_a_time = asyncio.Lock()
         self._unshown = False  # a new leaf is installed that the bus has not seen yet
         self._jitter = _jitter()
@@ -198,11 +226,20 @@ class Renewer:
                       not_after=self._identity.not_after.isoformat())  # fmt: skip
         await self._show()
 
+    async def trust(self, bundle_pem: bytes, tainted: Collection[str]) -> None:
+        """Verify by another bundle from now on; a leaf that it does not verify, or below a tainted root, goes first."""
+        if self._identity.is_below(tainted) or not self._identity.is_verified_by(bundle_pem):
+            await self.renew_now()
+        async with self._one_at_a_time:
+            self._unshown = self._identity.trust(bundle_pem) or self._unshown
+        if self._unshown:
+            await self._show()
+
     async def _install_new(self) -> None:
         try:
             await self._obtain()
         except (InterlockError, NatsError, OSError):
-            if self._rejoin is None or self._identity.is_usable():
+            if self._rejoin is None or (self._identity.is_usable() and not self._left_behind()):
                 raise
             await self._rejoin()
 

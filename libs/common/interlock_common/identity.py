@@ -1,10 +1,12 @@
 """The identity of a service: a key, a certificate chain and the trust bundle, as three files in its own folder."""
 
 import ssl
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.verification import VerificationError
 
 from interlock_common import tls
 from interlock_common.clock import SYSTEM_CLOCK, Clock
@@ -29,8 +31,13 @@ class Identity:
         return spiffe_id(self._trust_domain, self.service)
 
     @property
+    def chain(self) -> list[x509.Certificate]:
+        """The leaf first, without the root."""
+        return tls.certificates(tls.read(self.cert_path), self.cert_path)
+
+    @property
     def leaf(self) -> x509.Certificate:
-        return tls.certificates(tls.read(self.cert_path), self.cert_path)[0]
+        return self.chain[0]
 
     @property
     def not_before(self) -> datetime:
@@ -76,6 +83,26 @@ class Identity:
             tls.write_atomically(self.cert_path, chain_pem, private=False)
         except OSError as error:
             raise UnusableIdentity(f"{error.filename or self.directory} cannot be written: {error.strerror}") from None
+
+    def trust(self, bundle_pem: bytes) -> bool:
+        """Put another trust bundle in place; answers whether it is another one. The leaf must be verified by it."""
+        if tls.read(self.bundle_path) == bundle_pem:
+            return False
+        self.install(tls.read(self.key_path), tls.read(self.cert_path), bundle_pem)
+        return True
+
+    def is_verified_by(self, bundle_pem: bytes) -> bool:
+        """Whether the leaf would count with another trust bundle; one that cannot be read counts nowhere."""
+        try:
+            leaf, *between = self.chain
+            tls.verify(leaf, between, tls.certificates(bundle_pem, "the trust bundle"), self.clock.now())
+        except (UnusableIdentity, VerificationError):
+            return False
+        return True
+
+    def is_below(self, roots: Collection[str]) -> bool:
+        """Whether the leaf is below one of these CAs, which are named by their key ids in hex."""
+        return bool(roots) and not tls.authority_key_ids(self.chain).isdisjoint(roots)
 
     def _check(self, key_pem: bytes, chain_pem: bytes, bundle_pem: bytes) -> None:
         tls.check(key_pem, chain_pem, bundle_pem, self.clock.now(), self.spiffe_id, self.directory)

@@ -14,11 +14,12 @@ from interlock_common import telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK, Clock
-from interlock_common.enrolment import Renewer, enrol
+from interlock_common.enrolment import Renewer, enrol, is_left_behind
 from interlock_common.errors import ConfigurationError
 from interlock_common.health import Health
 from interlock_common.identity import Identity
 from interlock_common.settings import ServiceSettings
+from interlock_common.trust import TrustFollower
 
 _log = structlog.get_logger()
 _ENROL_SECONDS = 120.0
@@ -41,7 +42,10 @@ class Service:
         self.bus = Bus(name, settings.bus_url, self.identity, description=description, clock=clock)
         self.health = Health(name, settings.health_host, settings.health_port)
         self.audit = AuditLog(self.bus)
-        self.renewer = Renewer(self.identity, self.bus, clock, rejoin=self._rejoin)
+        self.renewer = Renewer(
+            self.identity, self.bus, clock, rejoin=self._rejoin, left_behind=lambda: self.is_left_behind
+        )
+        self.joins = True
         self.ending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.health.ready_when("bus", self.bus.problem)
@@ -63,6 +67,8 @@ class Service:
             return
         self.audit.start()
         self.background(self.renewer.run(), "certificate renewal")
+        if self.joins:
+            self.background(self.follow_trust(), "trust bundle")
         if on_connected is not None:
             await on_connected()
         if on_ready is not None:
@@ -93,6 +99,15 @@ class Service:
         await self.health.stop()
         telemetry.shutdown()
 
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether the CA was rotated while this service was away."""
+        return is_left_behind(self.identity, self.settings.join_dir)
+
+    async def follow_trust(self) -> None:
+        """Use each trust bundle that certs publishes, for ever."""
+        await TrustFollower(self.identity, self.bus, self.renewer, self.clock).run()
+
     async def _rejoin(self) -> None:
         settings = self.settings
         await enrol(self.identity, settings.enrolment_url, settings.join_dir, timeout=_REJOIN_SECONDS)
@@ -117,13 +132,14 @@ async def running(
     ``join`` False is for certs, which makes its own identity.
     """
     service = Service(name, settings, clock=clock, description=description)
+    service.joins = join
     telemetry.configure(name, service.bus.instance)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ending.set)
     await service.health.start()
     try:
-        if join and not service.identity.is_usable():
+        if join and (not service.identity.is_usable() or service.is_left_behind):
             await enrol(service.identity, settings.enrolment_url, settings.join_dir, timeout=_ENROL_SECONDS)
         yield service
     finally:

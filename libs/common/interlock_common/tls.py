@@ -90,12 +90,31 @@ def check(
     if not leaf.not_valid_before_utc <= moment < leaf.not_valid_after_utc:
         window = f"{leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ} to {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
         raise UnusableIdentity(f"the leaf in {cert} counts from {window}, not at this moment")
-    verifier = PolicyBuilder().store(Store(certificates(bundle_pem, bundle))).time(moment).build_client_verifier()
     try:
-        verifier.verify(leaf, intermediates)
+        verify(leaf, intermediates, certificates(bundle_pem, bundle), moment)
     except VerificationError as error:
         raise UnusableIdentity(f"the chain in {cert} is not verified by {bundle}: {error}") from None
     return leaf
+
+
+def verify(
+    leaf: x509.Certificate, between: list[x509.Certificate], roots: list[x509.Certificate], moment: datetime
+) -> None:
+    """Raise VerificationError unless one of ``roots`` verifies a client's chain at ``moment``."""
+    PolicyBuilder().store(Store(roots)).time(moment).build_client_verifier().verify(leaf, between)
+
+
+def authority_key_ids(chain: list[x509.Certificate]) -> set[str]:
+    """The key ids, in hex, of those who issued the certificates of a chain, the root's among them."""
+    found: set[str] = set()
+    for certificate in chain:
+        try:
+            named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        except x509.ExtensionNotFound:
+            continue
+        if named is not None:
+            found.add(named.hex())
+    return found
 
 
 def uris(leaf: x509.Certificate) -> list[str]:

@@ -50,6 +50,15 @@ class JoinDrops:
             except OSError as error:
                 raise DropUnusable(f"JOIN_DROP_DIR: {drop} cannot be written: {error.strerror}") from None
 
+    def rewrite_bundles(self, bundle_pem: bytes) -> None:
+        """Put another bundle into every drop; raises DropUnusable."""
+        for identity in sorted(self._identities):
+            drop = self._directory / identity
+            try:
+                write_atomically(drop / "bundle.pem", bundle_pem, private=True)
+            except OSError as error:
+                raise DropUnusable(f"JOIN_DROP_DIR: {drop} cannot be written: {error.strerror}") from None
+
     async def use(self, session: AsyncSession, identity: str | None, token: str) -> str:
         """Use up ``token`` and answer whose it is, with the transaction of ``session``.
 

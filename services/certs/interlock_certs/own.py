@@ -1,11 +1,13 @@
 """The identities that certs makes for itself and for the bus, which cannot ask for one."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from sqlalchemy.exc import SQLAlchemyError
 
 from interlock_certs.issuing import Issuing
@@ -23,35 +25,52 @@ type Apply = Callable[[], Awaitable[None]]
 
 
 class OwnIdentity:
-    """An identity whose key and leaf are both made here, renewed at two thirds of the lifetime."""
+    """An identity whose key and leaf are both made here, renewed at two thirds of the lifetime.
+
+    With ``keeps_key`` each leaf is for the same key: the bus takes it though it has not read its new pins yet.
+    """
 
     def __init__(
         self,
         issuing: Issuing,
         identity: Identity,
-        bundle_pem: bytes,
+        bundle: Callable[[], bytes],
         lifetime: timedelta,
         clock: Clock,
         names: Sequence[str] = (),
+        *,
+        keeps_key: bool = False,
     ) -> None:
         self.identity = identity
         self._issuing = issuing
-        self._bundle_pem = bundle_pem
+        self._bundle = bundle
         self._lifetime = lifetime
         self._clock = clock
         self._names = tuple(names)
+        self._keeps_key = keeps_key
+        self._one_at_a_time = asyncio.Lock()
 
     async def ensure(self) -> None:
         """Make the identity unless a usable one of our own root, with the names of the moment, is there."""
-        identity = self.identity
-        if not identity.is_usable() or tls.read(identity.bundle_path) != self._bundle_pem or not self._is_named():
+        if not self.identity.is_usable() or not self.identity.is_verified_by(self._bundle()) or not self._is_named():
             await self.renew()
+        else:
+            self.identity.trust(self._bundle())
 
     async def renew(self) -> None:
-        key = new_key()
-        request = signing_request(key).public_bytes(Encoding.DER)
-        leaf = await self._issuing.issue_own(self.identity.service, request, self._lifetime, self._names)
-        self.identity.install(key_pem(key), leaf.chain_pem, self._bundle_pem)
+        """Make a new leaf, with a new key unless the key is kept."""
+        async with self._one_at_a_time:
+            key = self._key()
+            request = signing_request(key).public_bytes(Encoding.DER)
+            leaf = await self._issuing.issue_own(self.identity.service, request, self._lifetime, self._names)
+            self.identity.install(key_pem(key), leaf.chain_pem, self._bundle())
+
+    async def follow(self, tainted: Collection[str]) -> None:
+        """Use the bundle of the moment, with a new leaf where this one is below a tainted root or none at all."""
+        if self.identity.is_below(tainted):
+            await self.renew()
+        else:
+            await self.ensure()
 
     async def keep_fresh(self, apply: Apply, *, applied: bool) -> None:
         """Renew in time, for ever, and ``apply`` each new leaf; both are tried until they succeed.
@@ -75,6 +94,13 @@ class OwnIdentity:
             else:
                 pause = _FIRST_PAUSE
                 await self._clock.sleep(min(_LONGEST_NAP, max(0.0, self._seconds_left())))
+
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        if self._keeps_key and self.identity.key_path.exists():
+            kept = load_pem_private_key(tls.read(self.identity.key_path), None)
+            if isinstance(kept, ec.EllipticCurvePrivateKey):
+                return kept
+        return new_key()
 
     def _is_named(self) -> bool:
         names = self.identity.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -153,11 +153,15 @@ class Successor(msgspec.Struct, frozen=True):
 
 
 class CertificatesRevoked(msgspec.Struct, frozen=True):
-    """What revoking did: the certificates, the connections to the bus that it ended, and how long that took."""
+    """What revoking did: the certificates, the connections to the bus that it ended, and how long that took.
+
+    ``enforced`` is false while a server of the bus has not obeyed; it is asked again until it does.
+    """
 
     revoked: tuple[RevokedCertificate, ...]
     connections_ended: int
     ms: float
+    enforced: bool = True
 
 
 class CaGeneration(msgspec.Struct, frozen=True):
