@@ -75,6 +75,7 @@ _group("roles", "roles", "app", "Roles: list, make, give, withdraw.")
 _group("tokens", "revoking", "tokens", "Tokens: revoke.")
 _group("revoke", "revoking", "app", "Revoke all tokens of a user, team, certificate or session, or every one.")
 _group("certs", "certificates.commands", "app", "Keys and certificates as files: make, check.")
+_group("tls", "diagnosis.commands", "app", "TLS seen from outside: diagnose a port.")
 _group("audit", "audit", "audit_app", "Follow, list and verify the audit trail.")
 
 StateFolder = Annotated[
