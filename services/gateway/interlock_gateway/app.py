@@ -31,7 +31,8 @@ class Edge:
         self._mirrors = ground.mirrors
         self._callers = callers_at(ground)
         self._to = upstreams_at(ground)
-        Revoking(self._callers.live, self._to.resuming.holding).follow(ground.mirrors)
+        self._revoking = Revoking(self._callers.live, self._to.resuming.holding)
+        self._revoking.follow(ground.mirrors)
         self._mcp = mcp_at(ground, self._callers, self._to)
         rest = management_at(ground, self._callers, self._to)
         self._server = server_at(ground, self._callers, self._mcp, rest)
@@ -60,6 +61,7 @@ class Edge:
         """The bus is connected and every mirror complete: begin, and only then listen."""
         callers, to = self._callers, self._to
         await callers.confirming.start()
+        callers.certificates.start(self._ground, self._revoking.end_revoked)
         await to.transports.start()
         await to.answering.start()
         await callers.gossip.start()
@@ -85,9 +87,11 @@ class Edge:
         await mcp.traffic.stop()
         await to.resuming.stop()
         await callers.gossip.stop()
+        await callers.wanted.stop()
         await to.answering.stop()
         await to.listeners.stop()
         await to.notices.stop()
         await callers.confirming.stop()
+        await callers.certificates.stop()
         await self._ground.subscribed.close()
         await to.transports.stop()

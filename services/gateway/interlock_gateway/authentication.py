@@ -18,12 +18,14 @@ from interlock_gateway.certificates.shown import Shown
 from interlock_gateway.claims import ClaimRules, check_type, read_claims, read_header, wrong_audience
 from interlock_gateway.errors import (
     TokenExpired,
+    TokenIssuer,
     TokenMalformed,
     TokenMissing,
     TokenRejected,
     TokenRevoked,
     TokenSignature,
 )
+from interlock_gateway.external_issuers.tokens import ExternalToken, ExternalTokens, is_external, issuer_said
 from interlock_gateway.revocations import Revocations, Traces, traces_of
 from interlock_gateway.token_scopes import Limits, ScopeGate, limits_of
 from interlock_gateway.usage import Uses
@@ -37,12 +39,13 @@ class VerifiedToken:
     """A token whose signature, issuer and times have been checked.
 
     ``audiences`` are those it names where none is this gateway's; it counts at a virtual server that is one of them.
-    ``bound_to`` is the certificate without which it does not count (``x5t#S256``).
+    ``bound_to`` is the certificate without which it does not count (``x5t#S256``). A token of another authorization
+    server is ``external``, and has no ``key`` of ours.
     """
 
     principal: str
     principal_key: str
-    key: SigningKey
+    key: SigningKey | None
     id: str
     traces: Traces
     expires_at: int
@@ -50,6 +53,7 @@ class VerifiedToken:
     limits: Limits
     audiences: frozenset[str] | None
     bound_to: str | None = None
+    external: ExternalToken | None = None
 
 
 class Lookup[T](Protocol):
@@ -77,6 +81,7 @@ class Authenticator:
         resources: Callable[[str], frozenset[str]] = lambda _server_id: frozenset(),
         require_fresh: Callable[[], None] = lambda: None,
         identities: Identities | None = None,
+        external: ExternalTokens | None = None,
     ) -> None:
         self._keys = keys
         self._principals = principals
@@ -87,6 +92,7 @@ class Authenticator:
         self._resources = resources
         self._require_fresh = require_fresh
         self._identities = identities or nobody_identified(clock)
+        self._external = external
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._public_keys: dict[str, tuple[SigningKey, jwt.PyJWK]] = {}
 
@@ -109,7 +115,7 @@ class Authenticator:
         now = self._clock.time()
         if token.expires_at <= now:
             raise TokenExpired("the token has expired")
-        principal = self._principals.get(token.principal_key)
+        principal = self._principal(token)
         if self._revocations.covers(token.traces, () if principal is None else principal.teams):
             raise TokenRevoked("the token has been revoked")
         if token.bound_to is not None:
@@ -123,26 +129,30 @@ class Authenticator:
         self._require_fresh()
         limits = self._gate.limits(token.id, token.limits)
         ends = self._gate.admit(token.id, limits, address, now)
-        if counted:
+        if counted and token.external is None:
             self._gate.uses.count(token.id)
         expires_at = token.expires_at if ends is None else min(token.expires_at, int(ends))
         scopes = limits.scopes if named is None else self._identities.narrowed(named, limits.scopes, server_id)
+        teams = token.teams if token.external is None or principal.is_admin else principal.teams
         return caller_by_token(
-            principal, token.id, token.traces, scopes, token.teams, expires_at,
+            principal, token.id, token.traces, scopes, teams, expires_at,
             None if shown is None else shown.certificate, bound=token.bound_to is not None,
         )  # fmt: skip
 
     def counts(self, caller: Caller) -> bool:
         """Whether a caller that was let in would be let in now: its principal, its key and its token still count."""
-        principal = self._principals.get(principal_key(caller.principal))
+        peer, traces = caller.certificate, caller.traces
+        if traces is not None and self._external is not None and is_external(traces.kid):
+            principal = self._external.counts(traces.kid, caller.principal, caller.teams)
+        else:
+            principal = self._principals.get(principal_key(caller.principal))
         if principal is None or not principal.active:
             return False
-        peer, traces = caller.certificate, caller.traces
         if peer is not None and not self._identities.counts(caller.principal, peer):
             return False
         if traces is None:
             return True
-        if caller.has_token and self._keys.get(traces.kid) is None:
+        if caller.has_token and not is_external(traces.kid) and self._keys.get(traces.kid) is None:
             return False
         return not self._revocations.covers(traces, principal.teams)
 
@@ -163,17 +173,35 @@ class Authenticator:
     def _token(self, raw: bytes) -> VerifiedToken:
         digest = hashlib.sha256(raw).digest()
         token = self._verified.get(digest)
-        if token is None or self._keys.get(token.key.kid) != token.key:  # a key that was withdrawn verifies nothing
+        if token is None or not self._current(token):
             token = self._verify(raw, digest)
             self._verified[digest] = token
             if len(self._verified) > _CACHED_TOKENS:
                 self._verified.popitem(last=False)
         return token
 
+    def _current(self, token: VerifiedToken) -> bool:
+        """Whether what verified the token is still there: a key that was withdrawn verifies nothing."""
+        if token.key is not None:
+            return self._keys.get(token.key.kid) == token.key
+        return token.external is not None and self._external is not None and self._external.current(token.external)
+
+    def _principal(self, token: VerifiedToken) -> Principal | None:
+        if token.external is not None and self._external is not None:
+            return self._external.principal(token.external)
+        return self._principals.get(token.principal_key)
+
     def _verify(self, raw: bytes, digest: bytes) -> VerifiedToken:
         if len(raw) > _MAX_TOKEN_BYTES:
             raise TokenMalformed(f"the token is over {_MAX_TOKEN_BYTES} bytes")
         header = read_header(raw)
+        issuer = issuer_said(raw)
+        if issuer and issuer != self._rules.issuer:
+            trusted = None if self._external is None else self._external.trusted(issuer)
+            if self._external is not None and trusted is not None:
+                return _of_others(self._external.verified(raw, header, trusted, digest))
+            if self._keys.get(header.kid) is None:
+                raise TokenIssuer("the token does not count: wrong issuer")
         published, key = self._key(header.kid)
         claims = read_claims(raw, key, self._rules)
         check_type(header)
@@ -210,3 +238,22 @@ class Authenticator:
             key = jwt.PyJWK(msgspec.json.decode(published.jwk, type=dict[str, Any]), published.algorithm)
             known = self._public_keys[published.kid] = (published, key)
         return known
+
+
+def _of_others(token: ExternalToken) -> VerifiedToken:
+    return VerifiedToken(
+        principal=token.name,
+        principal_key=principal_key(token.name),
+        key=None,
+        id=token.id,
+        traces=traces_of(
+            token.id, (), principal=token.name, teams=(), session=None, certificate=token.certificate,
+            issued_at=token.issued_at, kid=token.rests_on,
+        ),
+        expires_at=token.expires_at,
+        teams=None,
+        limits=limits_of(token.scopes),
+        audiences=None,
+        bound_to=token.certificate,
+        external=token,
+    )  # fmt: skip

@@ -42,6 +42,11 @@ class Caller:
         return self.traces is None or bool(self.traces.kid)
 
     @property
+    def minted_here(self) -> bool:
+        """Whether auth knows its token; the keys of other authorization servers have a name with a slash here."""
+        return self.has_token and (self.traces is None or "/" not in self.traces.kid)
+
+    @property
     def limited_as(self) -> str:
         """The name under which requests with its certificate are counted; empty where there is none."""
         return "" if self.certificate is None else self.certificate.limited_as
@@ -71,7 +76,7 @@ class Caller:
             is_admin=self.unrestricted and not self.scopes.permissions,
             teams=tuple(sorted(self.teams)),
             permissions=held,
-            token_id=self.token_id if self.has_token else None,
+            token_id=self.token_id if self.minted_here else None,
             team_permissions=in_teams,
             bound_to=self.certificate.thumbprint if self.bound and self.certificate is not None else None,
         )

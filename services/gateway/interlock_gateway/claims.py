@@ -24,7 +24,7 @@ from interlock_gateway.errors import (
 
 NEVER = 2**53 - 1
 """An end that never comes."""
-_LEEWAY_SECONDS = 5
+LEEWAY_SECONDS = 5
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
@@ -104,12 +104,12 @@ def read_claims(raw: bytes, key: jwt.PyJWK, rules: ClaimRules) -> Claims:
             raw,
             key.key,
             algorithms=[key.algorithm_name],
-            leeway=_LEEWAY_SECONDS,
+            leeway=LEEWAY_SECONDS,
             options={"require": rules.required, "verify_aud": False, "verify_iss": False},
         )
         claims = msgspec.convert(payload, Claims)
     except jwt.InvalidTokenError as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
     except msgspec.ValidationError:
         raise TokenMalformed("the claims of the token do not have the form of ours") from None
     if rules.verify_issuer and claims.iss != rules.issuer:
@@ -147,7 +147,7 @@ def wrong_audience() -> TokenAudience:
     return TokenAudience("the token does not count: wrong audience")
 
 
-def _refusal(error: jwt.InvalidTokenError) -> TokenRejected | TokenExpired | TokenMalformed:
+def refusal(error: jwt.InvalidTokenError) -> TokenRejected | TokenExpired | TokenMalformed:
     """The rule that failed, in words that carry nothing of the token itself."""
     if isinstance(error, jwt.ExpiredSignatureError):
         return TokenExpired("the token has expired")

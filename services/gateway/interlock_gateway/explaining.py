@@ -18,6 +18,7 @@ from interlock_gateway.tool_calls import authorized_route
 
 _AUTHENTICATION: tuple[tuple[str, frozenset[str]], ...] = (
     ("form", frozenset({"token_missing", "token_malformed"})),
+    ("keys of the issuer", frozenset({"issuer_keys_pending", "issuer_keys_stale"})),
     ("signature", frozenset({"token_signature"})),
     ("time", frozenset({"token_expired", "token_not_yet_valid"})),
     ("issuer", frozenset({"token_issuer"})),

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import structlog
 
 from interlock_common.messages import subjects
+from interlock_common.messages.issuers import KeysRead, KeyWanted
 from interlock_common.messages.token_usage import ReportUses, UsesCounted
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.config import Settings
 from interlock_gateway.confirming import Confirming
+from interlock_gateway.external_issuers.tokens import ExternalTokens
+from interlock_gateway.external_issuers.wanted import WantedKeys
 from interlock_gateway.guard.gossip import Gossip
 from interlock_gateway.guard.rate_limits import RateLimits
 from interlock_gateway.lease import Lease
@@ -17,9 +20,11 @@ from interlock_gateway.live import LiveWork
 from interlock_gateway.revocations import Revocations
 from interlock_gateway.token_scopes import ScopeGate
 from interlock_gateway.usage import UsageReports, Uses
+from interlock_gateway.wiring.certificates import Certificates, certificates_at
 from interlock_gateway.wiring.ground import Ground
 
 _log = structlog.get_logger()
+_KEY_SECONDS = 20.0  # auth asks the provider twice, for five seconds each
 _GUARDS = ("jwt_issuer_verification", "jwt_audience_verification", "require_token_expiration", "require_jti")
 _DEFAULTS = {name: Settings.model_fields[name].default for name in ("jwt_issuer", "jwt_audience")}
 
@@ -35,13 +40,17 @@ class Callers:
     confirming: Confirming
     gossip: Gossip
     usage: UsageReports
+    certificates: Certificates
+    wanted: WantedKeys
 
 
 def callers_at(ground: Ground) -> Callers:
     """Everything that a credential is checked with."""
     settings, mirrors, clock = ground.settings, ground.mirrors, ground.clock
     uses = Uses()
+    wanted = _wanted(ground)
     lease = _lease(ground)
+    certificates = certificates_at(ground)
     authenticator = Authenticator(
         mirrors.keys,
         mirrors.principals,
@@ -51,6 +60,8 @@ def callers_at(ground: Ground) -> Callers:
         gate=ScopeGate(uses, mirrors.token_scopes),
         resources=lambda server_id: ground.catalog.audiences(server_id, settings.own_url),
         require_fresh=lease.require_unless_sorted_later,
+        external=ExternalTokens(mirrors.issuers, mirrors.identities, mirrors.principals, clock, wanted),
+        identities=certificates.identities,
     )
     limits = RateLimits(settings.rates, clock)
     return Callers(
@@ -61,6 +72,8 @@ def callers_at(ground: Ground) -> Callers:
         confirming=Confirming(ground.bus, ground.subscribed, mirrors.revocations, lease),
         gossip=Gossip(limits, ground.bus, ground.subscribed, clock),
         usage=_usage(ground, uses),
+        wanted=wanted,
+        certificates=certificates,
     )
 
 
@@ -98,6 +111,13 @@ def _lease(ground: Ground) -> Lease:
         ground.clock, ground.settings.revocation_lease, lambda: revocations.applied,
         lambda: revocations.items.digest, reread, ground.settings.going_on,
     )  # fmt: skip
+
+
+def _wanted(ground: Ground) -> WantedKeys:
+    async def ask(wanted: KeyWanted) -> KeysRead:
+        return await ground.bus.request(subjects.AUTH_ISSUER_KEY_WANTED, wanted, KeysRead, timeout=_KEY_SECONDS)
+
+    return WantedKeys(ask, ground.clock)
 
 
 def _usage(ground: Ground, uses: Uses) -> UsageReports:

@@ -8,8 +8,10 @@ from interlock_common.bus import Bus
 from interlock_common.messages import resources
 from interlock_common.messages.auth import NarrowedScopes, Principal, SigningKey
 from interlock_common.messages.catalog import CatalogItem, Upstream, VirtualServer
+from interlock_common.messages.certs import RevokedCertificate, Successor
 from interlock_common.messages.gateway import Session
 from interlock_common.messages.grants import Grant
+from interlock_common.messages.issuers import LinkedIdentity, TrustedIssuer
 from interlock_common.messages.plugins import Binding
 from interlock_common.mirror import Mirror
 from interlock_common.reading import BucketReader
@@ -28,6 +30,10 @@ class Mirrors:
     sessions: Mirror[Session]
     grants: Mirror[Grant]
     token_scopes: Mirror[NarrowedScopes]
+    issuers: Mirror[TrustedIssuer]
+    identities: Mirror[LinkedIdentity]
+    revoked_certificates: Mirror[RevokedCertificate]
+    successors: Mirror[Successor]
 
     @classmethod
     def of(cls, bus: Bus) -> "Mirrors":
@@ -40,12 +46,16 @@ class Mirrors:
             sessions=Mirror(bus, resources.SESSIONS, Session),
             grants=Mirror(bus, resources.GRANTS, Grant),
             token_scopes=Mirror(bus, resources.TOKEN_SCOPES, NarrowedScopes),
+            issuers=Mirror(bus, resources.ISSUERS, TrustedIssuer),
+            identities=Mirror(bus, resources.IDENTITIES, LinkedIdentity),
+            revoked_certificates=Mirror(bus, resources.REVOKED_CERTIFICATES, RevokedCertificate),
+            successors=Mirror(bus, resources.CERTIFICATE_SUCCESSORS, Successor),
         )
 
     def all(self) -> tuple[BucketReader[Any, Any], ...]:
         return (
             self.keys, self.principals, self.revocations, self.catalog, self.bindings, self.sessions, self.grants,
-            self.token_scopes,
+            self.token_scopes, self.issuers, self.identities, self.revoked_certificates, self.successors,
         )  # fmt: skip
 
     async def fill(self, bus: Bus) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import structlog
 
 from interlock_common.messages.auth import Principal, SigningKey, revocation_key
+from interlock_common.messages.certs import RevokedCertificate
+from interlock_common.messages.issuers import LinkedIdentity
 from interlock_common.messages.revocation import FOR_EVER
 from interlock_gateway.held.holding import Holding
 from interlock_gateway.live import LiveWork
@@ -25,6 +27,9 @@ class Revoking:
         mirrors.revocations.on_replaced(self.end_revoked)
         mirrors.principals.on_change(self._principal_changed)
         mirrors.keys.on_change(self._key_changed)
+        mirrors.issuers.on_change(lambda _key, _issuer: self.end_revoked())
+        mirrors.identities.on_change(self._identity_changed)
+        mirrors.revoked_certificates.on_change(self._certificate_changed)
 
     def end_revoked(self) -> None:
         """End whatever runs or waits for somebody who would not be let in any more."""
@@ -41,6 +46,14 @@ class Revoking:
 
     def _principal_changed(self, _key: str, principal: Principal | None) -> None:
         if principal is None or not principal.active:
+            self.end_revoked()
+
+    def _certificate_changed(self, _key: str, revoked: RevokedCertificate | None) -> None:
+        if revoked is not None:
+            self.end_revoked()
+
+    def _identity_changed(self, _key: str, identity: LinkedIdentity | None) -> None:
+        if identity is None:
             self.end_revoked()
 
     def _key_changed(self, _kid: str, key: SigningKey | None) -> None:

@@ -1,0 +1,1 @@
+"""Tokens of authorization servers of others: whether they count, and who their subjects are here."""
