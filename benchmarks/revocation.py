@@ -31,9 +31,10 @@ from stories.deployment import Deployment
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "build" / "revocation.json"
 EDGES = 3
-CALLS_PER_S = 500
+CALLS_PER_S = int(os.environ.get("BENCH_CALLS_PER_S", "500"))
 REVOCATIONS = int(os.environ.get("BENCH_REVOCATIONS", "1000"))
 GOAL_P99_MS = 50.0
+NO_PLUGINS = "plugins: []\n"
 UNREACHED = "1000000/1000000"
 """A rate limit that is counted like any other, and that no load here comes to."""
 _ACCEPTED = 200
@@ -45,10 +46,12 @@ class Edges(Deployment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.plugins = self.directory / "plugins.yaml"
+        self.plugins.write_text(NO_PLUGINS)
         self.own_ports = dict(zip(self.edges, [self.ports["public"], *choose_free(EDGES - 1)], strict=True))
 
     def _environment(self, service: str, instance: str) -> dict[str, str]:
-        environment = super()._environment(service, instance)
+        environment = super()._environment(service, instance) | {"PLUGINS_CONFIG_PATH": str(self.plugins)}
         return environment | ({"PORT": str(self.own_ports[instance])} if instance in self.own_ports else {})
 
 

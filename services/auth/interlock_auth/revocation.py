@@ -12,7 +12,7 @@ from interlock_auth.errors import TokenNotFound
 from interlock_auth.models import NEVER, RevocationRow
 from interlock_auth.outlet import Outlet
 from interlock_auth.receipts import Receipts
-from interlock_auth.standing import standing
+from interlock_auth.standing import standing_and_token
 from interlock_auth.store import Store
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
@@ -81,8 +81,7 @@ class Revocations:
     async def _remember(self, request: RevokeToken) -> tuple[RevocationRow, bool]:
         async with transaction(self._engine) as session:
             store = Store(session)
-            principal, held = await standing(store, request.actor)
-            token = await store.token(request.id)
+            principal, held, token = await standing_and_token(store, request.actor, request.id)
             foreign = token is not None and token.principal != principal.name
             if token is None or (foreign and not (principal.is_admin and held.may("tokens.delete"))):
                 raise TokenNotFound(f"there is no token {request.id} that the actor may revoke")

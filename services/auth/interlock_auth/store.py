@@ -2,13 +2,25 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, select, tuple_, update
+from sqlalchemy import bindparam, case, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from interlock_auth.models import LoginFailureRow, PrincipalRow, RevocationRow, SelectorRow, SigningKeyRow, TokenRow
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A principal, a token and whether it is revoked, until when all of the principal's are, and another token."""
+
+    principal: PrincipalRow
+    token: TokenRow | None
+    revoked: bool
+    revoked_before: int
+    other: TokenRow | None
 
 
 class Store:
@@ -22,17 +34,25 @@ class Store:
     async def principal(self, name: str) -> PrincipalRow | None:
         return await self._session.get(PrincipalRow, name)
 
-    async def holder(self, name: str, token_id: str | None) -> tuple[PrincipalRow, TokenRow | None, bool] | None:
-        """A principal, a token of anybody's, and whether that is revoked, all in one question."""
+    async def holder(self, name: str, token_id: str | None, other: str | None = None) -> Holder | None:
+        """A principal, a token of anybody's, and another one, all in one question."""
+        ids = [each for each in (token_id, other) if each is not None]
+        moment = select(func.max(SelectorRow.before)).where(
+            tuple_(SelectorRow.kind, SelectorRow.subject).in_([("all", ""), ("user", name)])
+        )
         query = (
-            select(PrincipalRow, TokenRow, RevocationRow.token_id.is_not(None))
+            select(PrincipalRow, TokenRow, RevocationRow.token_id.is_not(None), moment.scalar_subquery())
             .select_from(PrincipalRow)
-            .outerjoin(TokenRow, TokenRow.id == token_id)
+            .outerjoin(TokenRow, TokenRow.id.in_(ids))
             .outerjoin(RevocationRow, RevocationRow.token_id == TokenRow.id)
             .where(PrincipalRow.name == name)
         )
-        found = (await self._session.execute(query)).one_or_none()
-        return None if found is None else (found[0], found[1], found[2])
+        found: Any = (await self._session.execute(query)).all()
+        if not found:
+            return None
+        tokens = {token.id: (token, revoked) for _, token, revoked, _ in found if token is not None}
+        token, revoked = tokens.get(token_id or "", (None, False))
+        return Holder(found[0][0], token, revoked, found[0][3] or 0, tokens.get(other or "", (None,))[0])
 
     async def principals(self) -> Sequence[PrincipalRow]:
         return (await self._session.scalars(select(PrincipalRow).order_by(PrincipalRow.name))).all()

@@ -66,6 +66,11 @@ class Uses:
                     f"the token is good for {most} requests in each {said}", retry_after=int(period - now % period) + 1
                 )
 
+    @property
+    def batches(self) -> int:
+        """In how many reports all there is can be told."""
+        return -(-len(self._uncounted) // _MOST_IN_REPORT)
+
     def batch(self, edge: str, now: float) -> ReportUses | None:
         """What is to be told next; ``counted`` or ``put_back`` says what became of it."""
         if not self._uncounted:
@@ -114,8 +119,10 @@ class UsageReports:
                 await self._clock.sleep(REPORT_SECONDS)
 
     async def report(self) -> bool:
-        """Tell all there is; whether auth took it."""
-        while (batch := self._uses.batch(self._edge, self._clock.time())) is not None:
+        """Tell all there is at this moment; whether auth took it. What is used meanwhile has time until the next."""
+        for _ in range(self._uses.batches):
+            if (batch := self._uses.batch(self._edge, self._clock.time())) is None:
+                break
             try:
                 answer = await self._tell(batch)
             except InterlockError as error:

@@ -165,6 +165,20 @@ async def test_what_auth_did_not_take_is_told_again() -> None:
     assert uses.batch("edge-1", clock.time()) is None
 
 
+async def test_what_is_used_during_a_report_has_time_until_the_next() -> None:
+    clock, uses = ManualClock(SYSTEM_CLOCK.now()), Uses()
+    told: list[int] = []
+
+    async def busy(report: ReportUses) -> UsesCounted:
+        told.extend(use.count for use in report.uses)
+        uses.count("t")
+        return UsesCounted()
+
+    uses.count("t")
+    assert await UsageReports(uses, busy, "edge-1", clock).report()
+    assert told == [1], "an edge under load does not report without a pause"
+
+
 def test_counting_is_bounded_and_limited_tokens_are_not_let_through_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "_MOST_TOKENS", 10)
     uses = Uses()
