@@ -100,6 +100,16 @@ def require_contained(principal: Principal, held: Reach, asked: Grant) -> None:
         raise NotContained(f"{wider} must be no wider than in the credential that asks for it")
 
 
+def binding_of_minted(bound_to: str | None, asked: str | None) -> str | None:
+    """The certificate that a token is bound to which somebody mints for themselves; None is none.
+
+    What a bound token mints is bound to the same one: the binding of a token could be shed otherwise.
+    """
+    if bound_to is not None and asked not in (None, bound_to):
+        raise NotContained("certificate must be the one that the credential which asks for it is bound to")
+    return asked or bound_to
+
+
 def require_narrower(asked: Scopes, minted: Scopes) -> None:
     """Refuse scopes that would let a token do what it may not do now; each limit that is there must stay."""
     if minted.server_id not in (None, asked.server_id):

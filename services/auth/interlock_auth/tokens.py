@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.asking import Asker, asker
-from interlock_auth.containment import Grant, reach_of_token, require_contained
+from interlock_auth.containment import Grant, binding_of_minted, reach_of_token, require_contained
 from interlock_auth.errors import LifetimeRefused, NameRefused, NotPermitted
 from interlock_auth.identity_store import IdentityStore, TeamStore
 from interlock_auth.keys import Keyring
@@ -133,18 +133,22 @@ class Tokens:
         grant = Grant(request.scopes, request.teams)
         async with transaction(self._engine) as session:
             asks = await asker(Store(session), request.actor)
-            principal, held = asks.principal, asks.reach
+            principal, held, certificate = asks.principal, asks.reach, request.certificate
             if request.principal not in (None, principal.name):
                 principal = await _service_account(IdentityStore(session), asks, request.principal or "")
                 held = reach_of_token(principal, Grant(Scopes(), principal.teams))
+            else:
+                certificate = binding_of_minted(request.actor.bound_to, certificate)
         require_contained(principal, held, grant)
-        issued = await self._mint.issue(principal, request.name, request.lifetime, grant)
+        also = None if certificate is None else {"cnf": {"x5t#S256": certificate}}
+        issued = await self._mint.issue(principal, request.name, request.lifetime, grant, also)
         if request.description:
             async with transaction(self._engine) as session:
                 await TokenStore(session).change_token(issued.id, description=request.description)
         await self._outlet.record(
             "token.created", request.actor.principal, issued.id, name=request.name, expires_at=issued.expires_at,
             principal=principal.name, scopes=msgspec.to_builtins(grant.scopes), teams=grant.teams,
+            certificate=certificate,
         )  # fmt: skip
         return issued
 

@@ -104,6 +104,22 @@ async def test_a_token_that_asks_limits_what_it_gets(world: Any) -> None:
     await world.tokens.create(CreateToken(actor, "same", 60, Scopes(permissions=("tokens.create",))))
 
 
+async def test_a_token_is_bound_to_the_certificate_that_it_is_asked_for(world: Any) -> None:
+    admin = await world.administrator()
+    issued = await world.tokens.create(CreateToken(admin, "bound", 60, certificate="A" * 43))
+    assert verified(world, issued.token)["cnf"] == {"x5t#S256": "A" * 43}
+    assert "cnf" not in verified(world, (await world.tokens.create(CreateToken(admin, "free", 60))).token)
+
+
+async def test_what_a_bound_token_mints_is_bound_to_the_same_certificate(world: Any) -> None:
+    admin = msgspec.structs.replace(await world.administrator(), bound_to="A" * 43)
+    for asked in (None, "A" * 43):
+        issued = await world.tokens.create(CreateToken(admin, "child", 60, certificate=asked))
+        assert verified(world, issued.token)["cnf"] == {"x5t#S256": "A" * 43}
+    with pytest.raises(NotContained, match="certificate"):
+        await world.tokens.create(CreateToken(admin, "shed", 60, certificate="B" * 43))
+
+
 async def test_a_revoked_or_unknown_token_mints_nothing(world: Any) -> None:
     admin = await world.administrator()
     issued = await world.tokens.create(CreateToken(admin, "t", 60))

@@ -2,12 +2,13 @@
 
 from pydantic import Field, SecretStr
 
+from interlock_gateway.certificates.settings import CertificateSettings
 from interlock_gateway.guard.origins import Origins
 from interlock_gateway.guard.settings import GuardSettings
 from interlock_gateway.tls_front.settings import TlsSettings
 
 
-class Settings(GuardSettings, TlsSettings):
+class Settings(GuardSettings, TlsSettings, CertificateSettings):
     """What an operator may set; names as environment variables in upper case."""
 
     host: str = "0.0.0.0"

@@ -14,7 +14,7 @@ from interlock_common import telemetry
 from interlock_common.audit_log import AuditLog
 from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
-from interlock_common.messages.audit import CallIntent, CallOutcome, Refusal
+from interlock_common.messages.audit import Action, CallIntent, CallOutcome, Refusal
 from interlock_common.messages.subjects import audit_batch
 from interlock_gateway.caller import Caller
 from interlock_gateway.offers import Route
@@ -76,7 +76,8 @@ class Recorder:
             upstream=route.upstream.name,
             trace_id=trace_id,
             span_id=span_id,
-            token_id=caller.token_id,
+            token_id=caller.token_id if caller.has_token else None,
+            certificate=None if caller.certificate is None else caller.certificate.fingerprint,
             server_id=server_id,
             arguments="hmac-sha256:" + hmac.digest(self._digest_key, payload, "sha256").hex(),
             peer=peer,
@@ -116,13 +117,21 @@ class Recorder:
             method=method[:_MAX_TEXT],
             target=target[:_MAX_TEXT],
             principal=caller.principal if caller else "",
-            token_id=caller.token_id if caller else None,
+            token_id=caller.token_id if caller and caller.has_token else None,
             peer=peer,
             trace_id=trace_id,
             span_id=span_id,
         ))  # fmt: skip
 
-    def _soon(self, record: CallOutcome | Refusal) -> None:
+    def noticed(self, action: str, actor: str, target: str, detail: dict[str, object]) -> None:
+        """Record what was passed over, though the request went on."""
+        trace_id, span_id = telemetry.current_ids()
+        self._soon(Action(
+            id=self._new_id(), at=self._now(), action=action, actor=actor[:_MAX_TEXT], target=target[:_MAX_TEXT],
+            detail=detail, trace_id=trace_id, span_id=span_id,
+        ))  # fmt: skip
+
+    def _soon(self, record: CallOutcome | Refusal | Action) -> None:
         try:
             self._log.record_soon(record)
         except Unavailable as error:

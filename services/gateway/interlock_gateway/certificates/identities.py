@@ -66,8 +66,8 @@ class Unlimited:
 class Identities:
     """What an edge makes of certificates and of the word of proxies.
 
-    ``certificates_count`` says whether a certificate is a credential by itself; where it is none it still has to
-    stand, and tokens may be bound to it.
+    ``certificates_count`` says whether a certificate of a connection is a credential by itself; where it is none it
+    still has to stand, and tokens may be bound to it.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class Identities:
         peer = shown.certificate
         if peer is not None:
             self._standing.check(peer)
-        if peer is None or (shown.user is None and not self._certificates_count):
+        counts = self._certificates_count or shown.vouched
+        if peer is None or (shown.user is None and not counts):
             named = None if shown.user is None else self._by_proxy(shown.user, shown.organization)
         else:
             named = self._by_certificate(peer, shown.user)
@@ -125,13 +126,12 @@ class Identities:
         return known
 
     def _read(self, peer: PeerCertificate, user: str | None) -> Named:
-        principal = self._rules.name(peer) if self._certificates_count else None
-        said = as_principal(user) if user is not None else None
-        if principal is not None and said is not None and principal != said:
-            raise CredentialsDisagree("the certificate and the proxy name different principals")
-        name = principal or said
+        name = self._rules.name(peer)
         if name is None:
             raise IdentityUnknown("the certificate has no name that a rule of CLIENT_CERT_IDENTITY fits")
+        # A proxy that lets clients write its header must not make them somebody else.
+        if user is not None and user != peer.common_name and as_principal(user) != name:
+            raise CredentialsDisagree("the certificate and the proxy name different principals")
         traces = _traces(peer.fingerprint, name, peer.not_before)
         return Named(name, peer.fingerprint, peer, peer.organization, traces)
 

@@ -101,6 +101,14 @@ class IdentityRules:
                 return as_principal(name)
         return None
 
+    def of_common_name(self, common_name: str) -> str | None:
+        """The name by the first rule for common names that fits: for proxies that pass on nothing more."""
+        for rule in self._rules:
+            part = rule.pattern.fits(common_name) if rule.source == "cn" else None
+            if part is not None:
+                return as_principal(rule.name.filled(part))
+        return None
+
 
 def as_principal(name: str) -> str:
     """A name as the directory has it: people by their e-mail in lower case; raises IdentityUnknown."""

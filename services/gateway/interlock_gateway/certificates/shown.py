@@ -15,22 +15,17 @@ SHOWN = "interlock.shown"
 class Shown:
     """The client's certificate, who it is in the words of a trusted proxy, and what is wrong with either.
 
-    ``source`` names the header that ``user`` comes from. With ``trouble`` nothing else counts. With ``tokens_off`` a
-    token counts for nothing here, and ``missing`` is why nothing else was shown either.
+    ``vouched`` says that a trusted proxy has verified the certificate, not this edge. With ``trouble`` nothing else
+    counts. With ``tokens_off`` a token counts for nothing here, and ``missing`` is why nothing else was shown either.
     """
 
     certificate: PeerCertificate | None = None
     user: str | None = None
     organization: str | None = None
-    source: str = ""
+    vouched: bool = False
     trouble: InterlockError | None = None
     tokens_off: bool = False
     missing: InterlockError | None = None
-
-    @property
-    def organization_name(self) -> str | None:
-        """The organization: as the certificate has it (O), or as the proxy says where it passed none on."""
-        return self.certificate.organization if self.certificate is not None else self.organization
 
 
 def shown_by(scope: Mapping[str, Any]) -> Shown | None:

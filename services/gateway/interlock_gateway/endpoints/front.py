@@ -11,6 +11,7 @@ from interlock_common.errors import InterlockError
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
+from interlock_gateway.certificates.shown import shown_by
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import as_rpc, challenge, check_origin
 from interlock_gateway.endpoints.reply import Gone
@@ -65,8 +66,9 @@ class HttpFront:
     async def _admit(self, request: McpRequest, work: Work) -> None:
         check_origin(request.headers, self.origins)
         caller = request.caller = self.authenticator.caller(
-            request.headers.get(b"authorization"), client_address(request.scope), request.server_id
-        )
+            request.headers.get(b"authorization"), client_address(request.scope), request.server_id,
+            shown=shown_by(request.scope),
+        )  # fmt: skip
         self.count(request, caller)
         # From the very moment of the check on: a revocation must find whatever it let in.
         with self.live.on_behalf_of(caller):
@@ -76,7 +78,7 @@ class HttpFront:
         """Count what is asked on behalf of ``caller``; raises RateLimited when it is too much."""
         counted = request.scope.get(COUNTED)
         for _ in range(requests):
-            self.limits.count_caller(caller.principal, caller.token_id, counted)
+            self.limits.count_caller(caller.principal, caller.token_id, counted, certificate=caller.limited_as)
 
     async def refuse(self, request: McpRequest, error: RpcError, cause: InterlockError | None = None) -> None:
         """Record the refusal, and say it where something can still be said."""

@@ -18,7 +18,6 @@ from interlock_common.errors import InterlockError, InvalidInput, Unauthenticate
 from interlock_common.messages.catalog import Visibility
 from interlock_common.messages.gateway import Tunnel
 from interlock_gateway.caller import Caller
-from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.reply import Send
 from interlock_gateway.endpoints.requests import Receive, Scope
 from interlock_gateway.exchanges.tunnels import Tunnels, Wish
@@ -31,8 +30,8 @@ _MAX_REASON = 120  # bytes that a closing frame holds, less its code (RFC 6455, 
 
 _VISIBILITIES: dict[str, Visibility] = {"public": "public", "team": "team", "private": "private"}
 
-type Authenticate = Callable[[bytes | None, str | None], Caller]
-"""Of the header ``Authorization`` and the client's address."""
+type Authenticate = Callable[[Scope], Caller]
+"""Of the request that opens the WebSocket."""
 
 
 class SocketPipe:
@@ -94,7 +93,7 @@ class TunnelEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         try:
-            caller = self._authenticate(dict(scope["headers"]).get(b"authorization"), client_address(scope))
+            caller = self._authenticate(scope)
             wish = _wish(scope.get("query_string", b""))
         except InterlockError as error:
             await _refuse(send, error)

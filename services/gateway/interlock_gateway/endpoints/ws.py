@@ -15,6 +15,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
+from interlock_gateway.certificates.shown import shown_by
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import challenge, check_origin
@@ -76,9 +77,13 @@ class WsEndpoint:
         headers = dict(scope["headers"])
         try:
             check_origin(headers, self._origins)
-            caller = self._authenticator.caller(headers.get(b"authorization"), client_address(scope), server_id)
+            caller = self._authenticator.caller(
+                headers.get(b"authorization"), client_address(scope), server_id, shown=shown_by(scope)
+            )
             offer_for(self._dependencies.catalog, caller, server_id)
-            self._dependencies.limits.count_caller(caller.principal, caller.token_id, scope.get(COUNTED))
+            self._dependencies.limits.count_caller(
+                caller.principal, caller.token_id, scope.get(COUNTED), certificate=caller.limited_as
+            )
         except InterlockError as error:
             await self._deny(scope, send, headers, error, server_id)
             return

@@ -151,7 +151,9 @@ class WsConnection:
         limits = self._dependencies.limits
         try:
             limits.count_address(self._address)
-            limits.count_caller(self._caller.principal, self._caller.token_id)
+            limits.count_caller(
+                self._caller.principal, self._caller.token_id, certificate=self._caller.limited_as
+            )
         except RateLimited as error:
             return error
         return None

@@ -14,6 +14,9 @@ _MAX_HOPS = 32
 _MAX_ADDRESS = 64
 _REMEMBERED = 4096
 
+PROXY = "interlock.proxy"
+"""Is in the scope of a request whose connection shows the certificate of a trusted proxy."""
+
 type Networks = tuple[IPv4Network | IPv6Network, ...]
 type Headers = list[tuple[bytes, bytes]]
 

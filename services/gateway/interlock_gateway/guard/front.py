@@ -11,7 +11,7 @@ from interlock_gateway import jsonrpc
 from interlock_gateway.endpoints.refusals import as_rpc
 from interlock_gateway.endpoints.reply import JSON, Send
 from interlock_gateway.endpoints.requests import Receive, Scope
-from interlock_gateway.guard.client_address import TrustedProxies, limited_address
+from interlock_gateway.guard.client_address import PROXY, TrustedProxies, limited_address
 from interlock_gateway.guard.origins import Cors
 from interlock_gateway.guard.rate_limits import COUNTED, Counted, RateLimited, RateLimits
 from interlock_gateway.guard.security_headers import Pairs, SecurityHeaders
@@ -46,7 +46,7 @@ class Guard:
     refused: Refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.proxies.known:
+        if self.proxies.known or PROXY in scope:
             self._see_through(scope)
         counted = scope[COUNTED] = Counted()
         said = scope["headers"]
@@ -88,7 +88,7 @@ class Guard:
     def _see_through(self, scope: Scope) -> None:
         """Where a trusted proxy speaks for a client, the client is who the rest of the edge sees."""
         peer = scope["client"]
-        if peer is None or not self.proxies.trusts(peer[0]):
+        if peer is None or not (PROXY in scope or self.proxies.trusts(peer[0])):
             return
         headers = scope["headers"]
         client = self.proxies.client(peer[0], headers)

@@ -16,6 +16,7 @@ from interlock_gateway.rest import (
     oauth_pages,
     openapi,
     overview,
+    own_certificate,
     problems,
     reverse,
     revocations,
@@ -36,7 +37,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
     oauth, oauth_pages,
-    tokens, revocations, explain, overview, audit, wellknown,
+    tokens, own_certificate, revocations, explain, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""

@@ -75,6 +75,13 @@ class TokenBody(Body):
     description: Annotated[str, Field(max_length=2000)] = ""
     teams: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
     principal: Annotated[str, Field(min_length=1, max_length=320, description="a service account")] | None = None
+    certificate: Annotated[
+        str,
+        Field(
+            pattern="^(this|[A-Za-z0-9_-]{43})$",
+            description="the only one it may be used with: x5t#S256 (RFC 8705), or `this` for that of the connection",
+        ),
+    ] | None = None
 
     @model_validator(mode="after")
     def _one_lifetime(self) -> "TokenBody":

@@ -23,6 +23,7 @@ from interlock_common.messages.token_usage import TokenUsage
 from interlock_gateway.rest.answers import AccessToken, answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps
 from interlock_gateway.rest.documents import says
+from interlock_gateway.rest.own_certificate import own_certificate
 from interlock_gateway.rest.paging import next_page
 from interlock_gateway.rest.schemas import LoginBody, RevocationBody, TokenBody, TokenChangesBody
 
@@ -50,11 +51,12 @@ async def login(body: LoginBody, deps: Deps) -> Response:
 
 
 @router.post("/tokens", status_code=201, responses=says(IssuedToken, 201), summary="Mint a token; shown once")
-async def mint(body: TokenBody, actor: CurrentActor, deps: Deps) -> Response:
-    request = CreateToken(
-        actor, body.name, body.seconds, body.scopes.scopes(), body.teams, body.description, body.principal
-    )
-    issued = await deps.bus.request(subjects.AUTH_TOKEN_CREATE, request, IssuedToken)
+async def mint(request: Request, body: TokenBody, actor: CurrentActor, deps: Deps) -> Response:
+    asked = CreateToken(
+        actor, body.name, body.seconds, body.scopes.scopes(), body.teams, body.description, body.principal,
+        own_certificate(request).thumbprint if body.certificate == "this" else body.certificate,
+    )  # fmt: skip
+    issued = await deps.bus.request(subjects.AUTH_TOKEN_CREATE, asked, IssuedToken)
     return answer(issued, 201, {"Location": f"/tokens/{issued.id}"})
 
 

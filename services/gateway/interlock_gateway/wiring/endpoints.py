@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from interlock_gateway.caller import Caller
+from interlock_gateway.certificates.shown import shown_by
 from interlock_gateway.changes.subscriptions import Subscriptions
+from interlock_gateway.client_address import client_address
 from interlock_gateway.consents.consenting import Consenting
 from interlock_gateway.endpoints.front import HttpFront
 from interlock_gateway.endpoints.mcp import McpEndpoint
+from interlock_gateway.endpoints.refusals import check_origin
+from interlock_gateway.endpoints.requests import Scope
 from interlock_gateway.endpoints.rpc import RpcEndpoint
 from interlock_gateway.endpoints.sse import SseEndpoint
 from interlock_gateway.endpoints.tunnels import PATH as TUNNEL_PATH
@@ -122,8 +126,12 @@ def _tool_calls(ground: Ground, callers: Callers, to: UpstreamSide, recorder: Re
 
 
 def _tunnel_endpoint(ground: Ground, callers: Callers, to: UpstreamSide) -> TunnelEndpoint:
-    def dialling(authorization: bytes | None, address: str | None) -> Caller:
-        caller = callers.authenticator.caller(authorization, address)
+    def dialling(scope: Scope) -> Caller:
+        headers = dict(scope["headers"])
+        check_origin(headers, ground.settings.origins)
+        caller = callers.authenticator.caller(
+            headers.get(b"authorization"), client_address(scope), shown=shown_by(scope)
+        )  # fmt: skip
         callers.lease.require(TUNNEL_PATH)
         check_server_scope(caller.scopes.server_id, TUNNEL_PATH)
         return caller

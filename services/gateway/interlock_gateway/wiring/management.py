@@ -1,11 +1,13 @@
 """The REST application: everything of the edge that is not MCP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 from starlette.requests import Request
 
 from interlock_common.messages.common import Actor
+from interlock_gateway.certificates.cross_site import check_same_site
+from interlock_gateway.certificates.shown import shown_by
 from interlock_gateway.client_address import client_address
 from interlock_gateway.explaining import Explainer
 from interlock_gateway.guard.rate_limits import COUNTED
@@ -24,7 +26,7 @@ def management_at(ground: Ground, callers: Callers, to: UpstreamSide) -> Any:
     settings = ground.settings
     dependencies = RestDependencies(
         bus=ground.bus,
-        authenticate=_actors(callers),
+        authenticate=_actors(callers, settings.origins),
         catalog=ground.mirrors.catalog,
         signing_keys=ground.mirrors.keys,
         tunnels=to.tunnels,
@@ -40,12 +42,17 @@ def management_at(ground: Ground, callers: Callers, to: UpstreamSide) -> Any:
     ))  # fmt: skip
 
 
-def _actors(callers: Callers) -> Callable[[Request], Awaitable[Actor]]:
+def _actors(callers: Callers, origins: Container[str]) -> Callable[[Request], Awaitable[Actor]]:
     async def actor(request: Request) -> Actor:
         header = request.headers.get("authorization")
         credential = header.encode("latin-1") if header is not None else None
-        caller = callers.authenticator.caller(credential, client_address(request.scope))
-        callers.limits.count_caller(caller.principal, caller.token_id, request.scope.get(COUNTED))
+        shown = shown_by(request.scope)
+        caller = callers.authenticator.caller(credential, client_address(request.scope), shown=shown)
+        if not caller.has_token:
+            check_same_site(request.method, request.scope["headers"], origins)
+        callers.limits.count_caller(
+            caller.principal, caller.token_id, request.scope.get(COUNTED), certificate=caller.limited_as
+        )
         callers.lease.require(request.scope["path"])
         check_server_scope(caller.scopes.server_id, request.scope["path"])
         return caller.actor()

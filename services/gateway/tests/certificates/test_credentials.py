@@ -237,7 +237,7 @@ async def test_a_revoked_certificate_ends_what_runs_with_it() -> None:
 
 def test_a_proxy_names_a_principal_and_no_more() -> None:
     door = Door()
-    caller = door.caller(None, Shown(user=ADA, source="X-Authenticated-User"))
+    caller = door.caller(None, Shown(user=ADA))
     assert (caller.principal, caller.certificate, caller.limited_as) == (ADA, None, "")
     with pytest.raises(TokenBound):
         door.caller(door.token(bound_to=ADAS), Shown(user=ADA))

@@ -19,6 +19,7 @@ from interlock_common.messages.common import Actor, ById
 from interlock_common.subscriptions import Subscriptions
 from interlock_common.testing.bus import EmbeddedBus
 from interlock_common.testing.waiting import until
+from interlock_gateway.caller import Caller
 from interlock_gateway.endpoints.tunnels import PATH, TunnelEndpoint
 from interlock_gateway.errors import UpstreamUnreachable
 from interlock_gateway.exchanges.client import ExchangeClient
@@ -93,7 +94,11 @@ async def start_edge(embedded: EmbeddedBus) -> Edge:
         return world.authenticator.caller(header.encode() if header else None).actor()
 
     rest = create_rest_app(replace(FakeWorld().dependencies(), bus=bus, authenticate=actor, tunnels=tunnels))
-    endpoint = TunnelEndpoint(tunnels, world.authenticator.caller, world.live, SYSTEM_CLOCK)
+
+    def dialling(scope: dict[str, Any]) -> Caller:
+        return world.authenticator.caller(dict(scope["headers"]).get(b"authorization"))
+
+    endpoint = TunnelEndpoint(tunnels, dialling, world.live, SYSTEM_CLOCK)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await (endpoint if scope["type"] == "websocket" else rest)(scope, receive, send)
