@@ -4,10 +4,12 @@ import base64
 import http.client
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from interlock_cli.environment import ADMINISTRATOR, Placement
 from interlock_cli.errors import CommandError
-from interlock_cli.probing import ask
+from interlock_cli.ports import HOST
+from interlock_cli.probing import Answer, ask
 from interlock_common.clock import SYSTEM_CLOCK, Clock
 from interlock_common.tls import write_atomically
 
@@ -42,7 +44,7 @@ class Administration:
 
     def _demand(self, method: str, path: str, body: object, token: str | None) -> dict[str, Any]:
         try:
-            status, answer = ask(self._placement.port, method, path, body=body, token=token, host=self._host)
+            status, answer = self._ask(method, path, token, body)
         except OSError as error:
             raise CommandError(f"{method} {path} got no answer from the gateway: {error}") from None
         if status >= http.client.BAD_REQUEST:
@@ -51,14 +53,15 @@ class Administration:
 
     def _is_accepted(self, token: str) -> bool:
         try:
-            status, _ = ask(self._placement.port, "GET", "/tokens", token=token, host=self._host)
+            status, _ = self._ask("GET", "/tokens", token)
         except OSError:
             return False
         return status == http.client.OK
 
-    @property
-    def _host(self) -> str:
-        return self._placement.url.removeprefix("http://").rsplit(":", 1)[0].strip("[]")
+    def _ask(self, method: str, path: str, token: str | None, body: object = None) -> Answer:
+        placement = self._placement
+        host = urlsplit(placement.url).hostname or HOST
+        return ask(placement.port, method, path, body=body, token=token, host=host, ca=placement.ca)
 
     def _seconds_left(self, token: str) -> float:
         """How long a token of our own says it counts; it is the gateway that verifies it."""

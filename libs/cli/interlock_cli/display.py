@@ -4,6 +4,7 @@ Standard output carries results only (the URL, the token, JSON), so that it can 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -87,10 +88,13 @@ def display(console: Console, children: Callable[[], Sequence[Child]]) -> LiveTa
     return LiveTable(console, children) if console.is_terminal else PlainLines(console, children)
 
 
-def show_ready(console: Console, url: str, token: str, seconds: float) -> None:
+def show_ready(console: Console, url: str, token: str, seconds: float, ca: Path | None = None) -> None:
     """How to reach the gateway, and what to paste where."""
     console.print(f"\nInterlock is ready after {seconds:.1f} s.", highlight=False)
     console.print(f"  URL    {url}/mcp\n  token  {token}\n", highlight=False, soft_wrap=True)
+    if ca is not None:
+        told = f"curl --cacert {ca} …; for clients on Node.js, NODE_EXTRA_CA_CERTS={ca}"
+        console.print(f"Clients have to trust the certificate: {told}\n", highlight=False, soft_wrap=True, markup=False)
     for snippet in snippets(url, token):
         console.print(f"[bold]{escape(snippet.title)}[/]", highlight=False)
         console.print(escape(snippet.text) + "\n", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ passed on; what places a process in the state folder is decided here.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from interlock_cli.ports import HOST
 from interlock_cli.state import State
@@ -18,12 +19,14 @@ _SEALING = frozenset({"gateway", "catalog", "connector"})
 
 @dataclass(frozen=True)
 class Placement:
-    """What the processes of one stack need to know of each other."""
+    """What the processes of one stack need to know of each other; with ``tls`` the gateway speaks nothing else."""
 
     state: State
     ports: Mapping[str, int]
     host: str
     port: int
+    tls: bool = False
+    sans: tuple[str, ...] = ()
 
     @property
     def bus_url(self) -> str:
@@ -37,7 +40,14 @@ class Placement:
     def url(self) -> str:
         """Where the gateway is reached from this machine."""
         host = {"0.0.0.0": HOST, "::": "[::1]"}.get(self.host, self.host)
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def ca(self) -> Path | None:
+        """What clients of this machine trust: the certificate of the caller, else the one the edges make."""
+        if not self.tls:
+            return None
+        return Path(os.environ.get("CERT_FILE") or self.state.front / "cert.pem").absolute()
 
 
 def child_environment(placement: Placement, service: str, instance: str) -> dict[str, str]:
@@ -85,7 +95,7 @@ def _of_service(placement: Placement, service: str) -> dict[str, str]:
         case "catalog":
             return {"ALLOW_PRIVATE_UPSTREAMS": "true"}
         case "gateway":
-            return {
+            return _of_front(placement) | {
                 "ALLOW_PRIVATE_UPSTREAMS": "true",
                 "HOST": placement.host,
                 "PORT": str(placement.port),
@@ -94,3 +104,12 @@ def _of_service(placement: Placement, service: str) -> dict[str, str]:
             }
         case _:
             return {}
+
+
+def _of_front(placement: Placement) -> dict[str, str]:
+    """TLS of the gateway; the edges share the certificate that one of them makes."""
+    if not placement.tls:
+        return {"SSL": "false"}
+    listed = os.environ.get("AUTO_CERT_SANS", "")
+    names = [name for name in (*placement.sans, *listed.split(",")) if name.strip()]
+    return {"SSL": "true", "AUTO_CERT_DIR": str(placement.state.front), "AUTO_CERT_SANS": ",".join(names)}

@@ -103,6 +103,13 @@ def up(
     port: Annotated[int, typer.Option(help="The port of the gateway.", min=1, max=65535)] = 4444,
     host: Annotated[str, typer.Option(help="The address the gateway listens on.")] = "127.0.0.1",
     gateways: Annotated[int, typer.Option(help="How many edges share the port.", min=1, max=16)] = 1,
+    tls: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        typer.Option("--tls", envvar="SSL", help="HTTPS, with CERT_FILE and KEY_FILE or a self-signed certificate."),
+    ] = False,
+    sans: Annotated[
+        list[str] | None, typer.Option("--san", help="One more host name or address in the self-signed certificate.")
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Run the whole gateway on this machine until Ctrl-C; the state stays."""
@@ -115,7 +122,7 @@ def up(
     from interlock_cli.up import up as run
 
     with _told(), suppress(Interrupted):
-        asyncio.run(run(State(state), Options(host, port, gateways), as_json=as_json))
+        asyncio.run(run(State(state), Options(host, port, gateways, tls, tuple(sans or ())), as_json=as_json))
 
 
 @app.command()

@@ -1,8 +1,10 @@
-"""Asking processes on this machine how they are, over plain HTTP, with nothing that costs time to import."""
+"""Asking processes on this machine how they are, over HTTP, with nothing that costs time to import."""
 
 import asyncio
 import http.client
 import json
+import ssl
+from pathlib import Path
 from typing import Any, cast
 
 from interlock_cli.ports import HOST
@@ -13,13 +15,20 @@ type Answer = tuple[int, dict[str, Any]]
 
 
 def ask(
-    port: int, method: str, path: str, *, body: object = None, token: str | None = None, host: str = HOST
+    port: int,
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    token: str | None = None,
+    host: str = HOST,
+    ca: Path | None = None,
 ) -> Answer:
-    """Status and JSON object of an answer; raises OSError where nobody answers."""
+    """Status and JSON object of an answer, with ``ca`` over TLS; raises OSError where nobody answers."""
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    connection = _connection(host, port, ca)
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
@@ -28,6 +37,15 @@ def ask(
         raise ConnectionError(f"no HTTP from {host}:{port}: {type(error).__name__}") from None
     finally:
         connection.close()
+
+
+def _connection(host: str, port: int, ca: Path | None) -> http.client.HTTPConnection:
+    if ca is None:
+        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    # By the certificate, not by its name: one that was brought need not name this machine.
+    trust = ssl.create_default_context(cafile=ca)
+    trust.check_hostname = False
+    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=trust)
 
 
 async def wait_until_well(port: int, path: str) -> None:

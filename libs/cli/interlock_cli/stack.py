@@ -42,6 +42,8 @@ class Options:
     host: str = ports.HOST
     port: int = 4444
     gateways: int = 1
+    tls: bool = False
+    sans: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -55,7 +57,7 @@ class Stack:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         edges = ["gateway", *(f"gateway-{number}" for number in range(2, options.gateways + 1))]
         chosen = ports.reserve(state, ["bus", "enrolment", *_SERVICES, *edges])
-        self.placement = Placement(state, chosen, options.host, options.port)
+        self.placement = Placement(state, chosen, options.host, options.port, options.tls, options.sans)
         self._bus = self._child(self._bus_launch(), execute, partial(wait_until_listening, chosen["bus"]))
         self._services = {name: self._child(self._service_launch(name), fork) for name in _SERVICES}
         self._edges = [self._child(self._edge_launch(name), _execute_waiting) for name in edges]

@@ -32,6 +32,7 @@ class State:
         self.jetstream = self.root / "jetstream"
         self.tiles = self.root / "tiles"
         self.keys = self.root / "keys"
+        self.front = self.root / "front"
         self.nats_config = self.root / "nats.conf"
         self.ports_file = self.root / "ports.json"
         self.endpoint_file = self.root / "endpoint.json"

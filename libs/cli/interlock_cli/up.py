@@ -27,13 +27,22 @@ async def up(state: State, options: Options, *, as_json: bool) -> None:
     async with running(state, options, Console(stderr=True, quiet=as_json), ending_signals()) as stack:
         token = await asyncio.to_thread(Administration(stack.placement).token)
         url, seconds = stack.placement.url, SYSTEM_CLOCK.monotonic() - began
-        write_json(state.endpoint_file, {"url": url, "token_file": str(state.token_file), "pid": os.getpid()})
+        ca = stack.placement.ca
+        trusted = {"ca": str(ca)} if ca is not None else {}
+        endpoint = {"url": url, "token_file": str(state.token_file), "pid": os.getpid()} | trusted
+        write_json(state.endpoint_file, endpoint)
         if as_json:
-            ready = {"url": url, "token": token, "pid": os.getpid(), "state": str(state.root), "seconds": seconds}
+            ready = {
+                "url": url,
+                "token": token,
+                "pid": os.getpid(),
+                "state": str(state.root),
+                "seconds": seconds,
+            } | trusted
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
         else:
-            show_ready(Console(), url, token, seconds)
+            show_ready(Console(), url, token, seconds, ca)
         await asyncio.Future[None]()  # until a signal or the failure of a process cancels it
 
 

@@ -76,3 +76,21 @@ def test_the_bus_takes_its_configuration(placement: Placement) -> None:
         [nats_server_binary(), "-t", "-c", state.nats_config], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_with_tls_the_edges_share_a_certificate_and_clients_know_where_it_is(
+    placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert placement.ca is None
+    assert child_environment(placement, "gateway", "gateway")["SSL"] == "false"
+    monkeypatch.setenv("AUTO_CERT_SANS", "a.test")
+    monkeypatch.delenv("CERT_FILE", raising=False)
+    over_tls = Placement(placement.state, PORTS, "127.0.0.1", 4444, tls=True, sans=("b.test",))
+    assert over_tls.url == "https://127.0.0.1:4444"
+    first, second = (child_environment(over_tls, "gateway", name) for name in ("gateway", "gateway-2"))
+    assert first["SSL"] == "true"
+    assert first["AUTO_CERT_SANS"] == "b.test,a.test"
+    assert first["AUTO_CERT_DIR"] == second["AUTO_CERT_DIR"] == str(placement.state.front)
+    assert over_tls.ca == placement.state.front / "cert.pem"
+    monkeypatch.setenv("CERT_FILE", "/etc/tls/cert.pem")
+    assert over_tls.ca == Path("/etc/tls/cert.pem")

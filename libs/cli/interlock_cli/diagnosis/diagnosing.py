@@ -99,9 +99,16 @@ def _diagnose_tls(found: Diagnosis, address: Address, client: Client, now: datet
     found.steps.append(Step("handshake", True, f"{shown.version}, {shown.cipher}"))
     found.findings += _about_dates(found, shown, now)
     verdict = judge(address, client)
+    _add(found, verdict)
+    if verdict is not None and verdict.cause is Cause.UNTRUSTED:
+        verdict = judge(address, client, shown.chain)
+        _add(found, verdict)
+    _judge_steps(found, verdict)
+
+
+def _add(found: Diagnosis, verdict: Finding | None) -> None:
     if verdict is not None and verdict.cause not in {finding.cause for finding in found.findings}:
-        found.findings.append(_completed(verdict, shown.chain))
-    _judge_steps(found)
+        found.findings.append(_completed(verdict, found.shown.chain if found.shown else ()))
 
 
 def _explained(finding: Finding, address: Address, client: Client) -> Finding:
@@ -145,11 +152,15 @@ def _completed(verdict: Finding, chain: tuple[x509.Certificate, ...]) -> Finding
     return replace(verdict, seen=f"the chain ends below {missing}, which this machine does not trust")
 
 
-def _judge_steps(found: Diagnosis) -> None:
+def _judge_steps(found: Diagnosis, last: Finding | None) -> None:
+    """``last`` is what ended the last handshake: where it was us, the server had no say."""
     causes = {finding.cause: finding.seen for finding in found.findings}
     for name, failing, good in _JUDGED:
         seen = next((causes[cause] for cause in failing if cause in causes), None)
-        found.steps.append(Step(name, seen is None, seen or good.format(name=found.name, days=found.days_left)))
+        if seen is None and name == "client" and last is not None:
+            found.steps.append(Step(name, None, "it was not come to"))
+        else:
+            found.steps.append(Step(name, seen is None, seen or good.format(name=found.name, days=found.days_left)))
 
 
 _JUDGED = (

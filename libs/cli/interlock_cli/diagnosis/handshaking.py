@@ -2,10 +2,12 @@
 
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_cli.certificates.errors import FileUnusable
 from interlock_cli.diagnosis.causes import Cause, Finding
@@ -46,7 +48,7 @@ class Client:
     cert: Path | None = None
     key: Path | None = None
 
-    def context(self, *, judging: bool) -> ssl.SSLContext:
+    def context(self, *, judging: bool, trusting: Sequence[x509.Certificate] = ()) -> ssl.SSLContext:
         """Raises FileUnusable for the files that were given."""
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -62,6 +64,8 @@ class Client:
             raise FileUnusable(
                 f"{self.ca} cannot be used as --ca: {error.strerror or 'no certificates in it'}"
             ) from None
+        for certificate in trusting:
+            context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))
         if self.cert is not None:
             self._show(context, self.cert)
         return context
@@ -90,9 +94,12 @@ def look(address: Address, client: Client) -> Shown | Finding:
         return Finding(Cause.HANDSHAKE, f"the server ended the connection in the handshake ({_words(error)})")
 
 
-def judge(address: Address, client: Client) -> Finding | None:
-    """Why a client that checks everything, and shows what it has, does not get through; None when it does."""
-    context = client.context(judging=True)
+def judge(address: Address, client: Client, trusting: Sequence[x509.Certificate] = ()) -> Finding | None:
+    """Why a client that checks everything, and shows what it has, does not get through; None when it does.
+
+    It trusts ``trusting`` besides: to see what else is wrong.
+    """
+    context = client.context(judging=True, trusting=trusting)
     try:
         with _connected(address, client) as plain, context.wrap_socket(plain, server_hostname=client.name) as tls:
             return _after(tls, client)

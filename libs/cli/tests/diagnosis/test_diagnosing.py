@@ -188,6 +188,13 @@ def test_an_intermediate_that_is_not_sent_and_a_root_that_is_not_trusted(
     found = of(start(tls(pair, tmp_path)))
     assert causes(found) == [Cause.UNTRUSTED]
     assert "CN=root" in found.findings[0].seen
+    assert [step.ok for step in found.steps[-3:]] == [False, True, True]
+
+
+def test_behind_a_chain_that_nobody_trusts_the_name_is_looked_at_all_the_same(start: Start, tmp_path: Path) -> None:
+    found = of(start(tls(ISSUING.issue(hosts=("other.example.com",)), tmp_path)))
+    assert causes(found) == [Cause.UNTRUSTED, Cause.NAME]
+    assert [step.ok for step in found.steps[-3:]] == [False, False, None]
 
 
 def test_two_things_are_wrong_at_once(start: Start, tmp_path: Path, root: Path) -> None:
