@@ -81,8 +81,8 @@ def _certificates(certificates: list[x509.Certificate]) -> Response:
 
 
 def _encoded(der: bytes, media_type: str) -> Response:
-    """A body as EST has them: base64 in lines (RFC 8951, section 3)."""
-    return Response(base64.encodebytes(der), media_type=media_type, headers={"Content-Transfer-Encoding": "base64"})
+    """A body as EST has them: base64 in one line (RFC 8951, section 3.1), since not every client takes breaks."""
+    return Response(base64.b64encode(der), media_type=media_type, headers={"Content-Transfer-Encoding": "base64"})
 
 
 def _credentials(header: str) -> tuple[str | None, str]:

@@ -1,11 +1,14 @@
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -14,15 +17,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from interlock_certs.api import create_app
 from interlock_certs.authority import Authority, Leaf
 from interlock_certs.issuing import Issuing
 from interlock_certs.joining import JoinDrops
+from interlock_certs.listener import Listener, listen
 from interlock_certs.models import Base
+from interlock_certs.own import OwnIdentity
 from interlock_certs.plan import Lifetimes, Plan
 from interlock_certs.profiles import Profile, Profiles
+from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import migrate, open_engine
 from interlock_common.errors import InterlockError
+from interlock_common.identity import Identity
 from interlock_common.testing.clock import ManualClock
+from interlock_common.tls import client_context
 
 DOMAIN = "interlock.test"
 DAY = timedelta(days=1)
@@ -127,3 +136,79 @@ async def world(
     announcer = FakeAnnouncer()
     issuing = Issuing(authority, drops, engine, announcer, profiles, clock)
     return World(clock, engine, authority, drops, announcer, issuing, join)
+
+
+@dataclass
+class Front:
+    """A running enrolment listener, on the clock of the machine."""
+
+    directory: Path
+    port: int
+    own: OwnIdentity
+    server: Listener
+    authority: Authority
+    issuing: Issuing
+    announcer: FakeAnnouncer
+    engine: AsyncEngine
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return client_context(self.directory / "join/auth/bundle.pem")
+
+    def token(self, identity: str = "auth") -> str:
+        return (self.directory / "join" / identity / "token").read_text()
+
+    def session(self, context: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(self.url, connector=aiohttp.TCPConnector(ssl=context or self.trust))
+
+    def identity(self, name: str = "auth") -> Identity:
+        return Identity(name, DOMAIN, self.directory / name)
+
+
+type StartFront = Callable[..., AbstractAsyncContextManager[Front]]
+
+FRONT_PROFILE = Profile(30 * DAY, dns=("*.example.com",), common_name=True)
+
+
+@pytest.fixture
+def start_front(tmp_path: Path, plan: Plan) -> StartFront:
+    """Start a listener, with ``accounts`` where service accounts may join."""
+
+    @asynccontextmanager
+    async def start(accounts: Any = None) -> AsyncIterator[Front]:
+        url = f"sqlite:///{tmp_path / 'front.db'}"
+        await asyncio.to_thread(migrate, url, "interlock_certs")
+        engine = open_engine(url)
+        authority = Authority.open(tmp_path / "ca", plan, SYSTEM_CLOCK)
+        profiles = Profiles(DOMAIN, {"service": Profile(DAY), "front": FRONT_PROFILE}, {"nginx": "front"})
+        drops = JoinDrops(engine, tmp_path / "join", ("auth", "nginx"), 300, SYSTEM_CLOCK)
+        await drops.project(authority.bundle_pem)
+        announcer = FakeAnnouncer()
+        issuing = Issuing(authority, drops, engine, announcer, profiles, SYSTEM_CLOCK, accounts)
+        identity = Identity("certs", DOMAIN, tmp_path / "listener")
+        names = ("localhost", "127.0.0.1")
+        own = OwnIdentity(issuing, identity, lambda: authority.bundle_pem, DAY, SYSTEM_CLOCK, names)
+        await own.ensure()
+        server, socket = Listener(create_app(authority, issuing), identity), listen("127.0.0.1", 0)
+        tasks = [asyncio.create_task(server.serve(sockets=[socket])), asyncio.create_task(drops.keep_fresh())]
+        try:
+            port = socket.getsockname()[1]
+            yield Front(tmp_path, port, own, server, authority, issuing, announcer, engine)
+        finally:
+            server.should_exit = True
+            await tasks[0]
+            tasks[1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await engine.dispose()
+
+    return start
+
+
+@pytest.fixture
+async def front(start_front: StartFront) -> AsyncGenerator[Front]:
+    async with start_front() as running:
+        yield running
