@@ -5,6 +5,7 @@ A store receives an ``AsyncSession``; whoever handles the request opens the tran
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from alembic import command, context
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from interlock_common.errors import ConfigurationError, InvalidInput
+from interlock_common.sqlite import Connection
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -49,7 +51,7 @@ def open_engine(url: str) -> AsyncEngine:
     """An engine with bounded waits; SQLite in WAL mode with foreign keys on."""
     full = async_url(url)
     if full.startswith("sqlite"):
-        engine = create_async_engine(full, connect_args={"timeout": 10})
+        engine = create_async_engine(full, async_creator=partial(Connection, make_url(full).database or ":memory:", 10))
         event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
         return engine
     return create_async_engine(full, pool_size=5, max_overflow=5, pool_timeout=5, pool_pre_ping=True,
