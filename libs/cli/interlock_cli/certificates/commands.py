@@ -1,9 +1,10 @@
 """``interlock certs``: keys and certificates as files, for a front end, for plugins, for clients."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from interlock_cli.certificates import below, front
 from interlock_cli.certificates.below import Branch
@@ -26,7 +27,24 @@ from interlock_cli.certificates.passphrases import KEY_VARIABLE, passphrase
 from interlock_cli.certificates.plugin_config import DEFAULT_CONFIG, EXAMPLES, ExternalPlugin, external_plugins
 from interlock_cli.certificates.workshop import Workshop
 
-app = typer.Typer(help="Keys and certificates as files: make, check.", no_args_is_help=True)
+_ACME = "acme"
+
+
+class _Certs(TyperGroup):
+    """Imports what speaks ACME when that is looked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), _ACME]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name != _ACME:
+            return super().get_command(ctx, cmd_name)
+        from interlock_cli.certificates.acme.command import app as acme  # noqa: PLC0415 - see above
+
+        return typer.main.get_command(acme)
+
+
+app = typer.Typer(cls=_Certs, help="Keys and certificates as files: make, check.", no_args_is_help=True)
 app.command("check")(check)
 app.command("mcp-check")(mcp_check)
 

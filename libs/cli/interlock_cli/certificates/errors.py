@@ -7,6 +7,7 @@ CertificateError          2  with a sentence for the person who typed it
 ├── KeyMismatch              a key and a certificate do not belong together
 ├── IncompletePair           a certificate is there and its key is not
 ├── AuthorityUnusable        a CA has expired, is none, or may not sign this
+├── AcmeFailed           1  an ACME server does not answer, refuses, or cannot reach us
 ├── NameRefused              a name that must not become a file, a subject or a host name
 └── PluginConfigRefused      the file of the plugins does not say what they are
 """
@@ -40,6 +41,10 @@ class IncompletePair(CertificateError):
 
 class AuthorityUnusable(CertificateError):
     pass
+
+
+class AcmeFailed(CertificateError):
+    exit_code = 1
 
 
 class NameRefused(CertificateError):

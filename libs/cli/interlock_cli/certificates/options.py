@@ -11,7 +11,7 @@ import typer
 
 from interlock_cli.certificates.files import Writing
 from interlock_cli.certificates.keys import MAX_RSA_BITS, MIN_RSA_BITS, KeyForm, KeyType
-from interlock_cli.certificates.workshop import Workshop
+from interlock_cli.certificates.workshop import Journal, Workshop
 from interlock_cli.connection import errors, plain
 
 _MAX_DAYS = 36_500
@@ -70,7 +70,7 @@ def making(command: Callable[..., None]) -> Callable[..., None]:
             try:
                 command(shop, folder, **given)
             finally:
-                _tell(shop)
+                tell(shop.journal)
 
     own = list(inspect.signature(command, eval_str=True).parameters.values())[2:]
     shared = [
@@ -83,8 +83,11 @@ def making(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _tell(shop: Workshop) -> None:
-    for line in shop.journal.done:
+def tell(journal: Journal) -> None:
+    """Print what was done, and forget it."""
+    for line in journal.done:
         typer.echo(plain(line))
-    for line in shop.journal.warned:
+    for line in journal.warned:
         sys.stderr.write(f"note: {plain(line)}\n")
+    journal.done.clear()
+    journal.warned.clear()
