@@ -17,7 +17,7 @@ CERTS = $(UV) run --frozen --no-dev interlock certs
 CERT_TARGETS := certs certs-all certs-passphrase certs-remove-passphrase certs-jwt certs-jwt-ecdsa certs-mtls certs-client \
         certs-mcp-ca certs-mcp-gateway certs-mcp-plugin certs-mcp-all certs-mcp-check certs-check
 
-.PHONY: help demo up test integration compose-test conformance clients bench bench-revocation check lint types contracts format snapshots nats-config \
+.PHONY: help demo up test integration compose-test conformance clients bench bench-revocation rotation check lint types contracts format snapshots nats-config \
         compose-up compose-down compose-logs clean $(CERT_TARGETS)
 
 help: ## list the targets
@@ -54,6 +54,9 @@ bench: | $(UV) ## measure the edge against a bare proxy; writes build/bench.json
 
 bench-revocation: | $(UV) ## how long a revoked token is still accepted, at three edges; writes build/revocation.json
 	@PYTHONPATH=tests/integration $(RUN) python benchmarks/revocation.py
+
+rotation: | $(UV) ## replace certificates and CAs by the second under load; writes build/rotation.json
+	@PYTHONPATH=tests/integration $(RUN) python benchmarks/rotation.py
 
 check: lint types contracts ## lint, types and contracts: what a change must pass before its tests
 

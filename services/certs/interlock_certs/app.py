@@ -1,5 +1,6 @@
 """The only wiring of certs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -50,6 +51,8 @@ _ADMIN_LIFETIME = timedelta(minutes=10)
 """The administrator of the bus exists only while it is needed: a new leaf for each occasion."""
 _PINNED_LIFETIMES = 3
 """How many lifetimes after its end a leaf keeps the connection that it opened."""
+_PUBLISH_PAUSES = (0.05, 0.2, 0.5)
+_SHOW_AGAIN_SECONDS = 1.0
 _LONGEST_LOOK = 60.0
 _LOOKS = 20
 
@@ -98,6 +101,7 @@ class Certs:
         service.renewer = Renewer(service.identity, bus, clock, obtain=self._on_bus.renew)
         bus.on_connected(self._publish_again)
         self._trust: Trust
+        self._unshown = asyncio.Event()
         self._prepared = False
         service.health.alive_when("authority", lambda: None if self._prepared else "the authority is not set up yet")
 
@@ -145,6 +149,7 @@ class Certs:
         service.background(self._pins.keep_enforced(), "pins of the bus")
         service.background(self._rotation.keep_applied(), "CA rotation")
         service.background(self._monitor.run(), "expiry monitor")
+        service.background(self._keep_shown(), "leaf of certs")
         if self._settings.crl_dir is not None:
             service.background(self._crls.keep_written(), "CRL files")
         if self._settings.ca_rotation == "auto":
@@ -157,11 +162,17 @@ class Certs:
         await self._revocations.publish_all()
 
     async def _publish_again(self) -> None:
-        """A bus that came back may have lost its store."""
-        try:
-            await self._publish()
-        except (InterlockError, NatsError, SQLAlchemyError, TimeoutError) as error:
-            _log.warning("buckets not published again", error=str(error) or type(error).__name__)
+        """A bus that came back may have lost its store; one that reloads answers nothing for a moment."""
+        for pause in (*_PUBLISH_PAUSES, None):
+            try:
+                await self._publish()
+            except (InterlockError, NatsError, SQLAlchemyError, TimeoutError) as error:
+                if pause is None:
+                    _log.warning("buckets not published again", error=str(error) or type(error).__name__)
+                else:
+                    await self._service.clock.sleep(pause)
+            else:
+                return
 
     async def _admit(self) -> None:
         await self._pins.admit()
@@ -170,7 +181,19 @@ class Certs:
         await self._trust.apply()
 
     async def _show_on_bus(self) -> None:
-        await self._service.bus.rotate(self._on_bus.identity.client_context())
+        """Not at once: the link that is replaced waits for what it serves, and that may be who asks for this."""
+        self._unshown.set()
+
+    async def _keep_shown(self) -> None:
+        while True:
+            await self._unshown.wait()
+            self._unshown.clear()
+            try:
+                await self._service.bus.rotate(self._on_bus.identity.client_context())
+            except (InterlockError, NatsError, OSError) as error:
+                _log.warning("leaf of certs not shown yet", error=str(error) or type(error).__name__)
+                self._unshown.set()
+                await self._service.clock.sleep(_SHOW_AGAIN_SECONDS)
 
     def _status_changed(self) -> None:
         self._crls.changed()

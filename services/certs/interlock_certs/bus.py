@@ -21,7 +21,7 @@ from interlock_common.messages.certs import (
     RotateAuthority,
     revoked_key,
 )
-from interlock_common.messages.common import Empty
+from interlock_common.messages.common import Empty, Page
 
 _LONGEST_TTL = 400 * 86400
 _LATE_SECONDS = 60
@@ -41,8 +41,8 @@ def bind(bus: Bus, issuing: Issuing, peers: Peers, revocations: Revocations, rot
     async def list_leaves(_request: Empty) -> LeafList:
         return await issuing.listing()
 
-    async def status(_request: Empty) -> AuthorityStatus:
-        return await rotation.status()
+    async def status(page: Page) -> AuthorityStatus:
+        return await rotation.asked(page.actor)
 
     bus.endpoint_with_subject(f"{subjects.CERTS_LEAF_RENEW}.*", RenewLeaf, renew)
     bus.endpoint_with_subject(f"{subjects.CERTS_TRUST_CONFIRM}.*", ConfirmTrust, confirm)
@@ -50,7 +50,7 @@ def bind(bus: Bus, issuing: Issuing, peers: Peers, revocations: Revocations, rot
     bus.endpoint(subjects.CERTS_LEAF_REVOKE, RevokeLeaf, revocations.revoke_leaf)
     bus.endpoint(subjects.CERTS_IDENTITY_REVOKE, RevokeIdentity, revocations.revoke_identity)
     bus.endpoint(subjects.CERTS_IDENTITY_REINSTATE, ReinstateIdentity, revocations.reinstate)
-    bus.endpoint(subjects.CERTS_AUTHORITY_STATUS, Empty, status)
+    bus.endpoint(subjects.CERTS_AUTHORITY_STATUS, Page, status)
     bus.endpoint(subjects.CERTS_AUTHORITY_ROTATE, RotateAuthority, rotation.take)
 
 

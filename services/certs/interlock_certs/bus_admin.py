@@ -42,6 +42,10 @@ class BusAdmin:
         self._url = url
         self._own = own
 
+    async def ready(self) -> None:
+        """Have a certificate that counts, whatever happened to the CA."""
+        await self._own.ensure()
+
     async def reload(self) -> int:
         """Have every server of the bus read its files anew; answers how many did. They keep their connections.
 

@@ -7,7 +7,7 @@ the others in ``CA_DIR/ca-<number>``; what each is good for is in the database.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +28,7 @@ from interlock_common.messages.certs import CaGeneration, CaState, Step
 
 _log = structlog.get_logger()
 _BUNDLE = "bundle"
+_BACKDATED = timedelta(minutes=1)
 _SHA256 = hashes.SHA256()
 _STATES: tuple[CaState, ...] = get_args(CaState.__value__)
 _NEXT: dict[CaState, Step] = {"prepared": "activate", "retiring": "taint", "tainted": "revoke"}
@@ -159,7 +160,8 @@ class Generations:
         return self._counting[0].authority.root.not_valid_after_utc
 
     def begins(self) -> datetime:
-        return self._counting[0].authority.root.not_valid_before_utc
+        """When it was made; what it says is earlier, for peers whose clock is behind."""
+        return self._counting[0].authority.root.not_valid_before_utc + _BACKDATED
 
     async def _read(self) -> None:
         async with transaction(self._engine) as session:

@@ -88,6 +88,7 @@ class Pins:
 
     async def _enforce(self) -> None:
         self._unseen.set()
+        await self._admin.ready()  # whose key must be in the list that is about to count
         await self.write()
         servers = await self._admin.reload()
         self._unseen.clear()

@@ -23,6 +23,7 @@ from interlock_common.messages.common import Actor
 
 _log = structlog.get_logger()
 PERMISSION = "admin.system_config"
+_READING = "admin.security_audit"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
 _DUE_SHARE = 2 / 3
 _LONGEST_NAP = 60.0
@@ -55,6 +56,12 @@ class Rotation:
         self._clock = clock
         self._steps = asyncio.Lock()
         self._unapplied = asyncio.Event()
+
+    async def asked(self, actor: Actor) -> AuthorityStatus:
+        """``status``, for those who may see who is on the bus."""
+        if not actor.may(PERMISSION) and not actor.may(_READING):
+            raise PermissionDenied(f"looking at the CA needs the permission {PERMISSION} or {_READING}")
+        return await self.status()
 
     async def status(self) -> AuthorityStatus:
         """The CAs, who follows, and what the next step waits for."""

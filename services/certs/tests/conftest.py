@@ -1,7 +1,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -179,7 +179,7 @@ def start_front(tmp_path: Path, plan: Plan) -> StartFront:
     """Start a listener, with ``accounts`` where service accounts may join."""
 
     @asynccontextmanager
-    async def start(accounts: Any = None) -> AsyncIterator[Front]:
+    async def start(accounts: Any = None) -> AsyncGenerator[Front]:
         url = f"sqlite:///{tmp_path / 'front.db'}"
         await asyncio.to_thread(migrate, url, "interlock_certs")
         engine = open_engine(url)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from interlock_gateway.rest import (
     audit,
+    authority,
     configuration,
     consents,
     docs_page,
@@ -37,7 +38,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
     oauth, oauth_pages,
-    tokens, own_certificate, revocations, explain, overview, audit, wellknown,
+    tokens, own_certificate, authority, revocations, explain, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""
