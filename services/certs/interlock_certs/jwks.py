@@ -92,7 +92,7 @@ class KeySet:
         try:
             content = await self._fetch() if self._source.is_remote else await asyncio.to_thread(self._from_file)
             self._keys = _usable(content)
-        except (OSError, aiohttp.ClientError, TimeoutError, ValueError, ConfigurationError) as error:
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError, RecursionError, ConfigurationError) as error:
             _log.warning("keys of the cluster not read", place=self._source.place, error=str(error) or repr(error))
             return
         self._read_at = self._tried_at
