@@ -2,7 +2,8 @@
 
 An edge by itself never lets in more than a limit. Several together let in at most what the others let in since they
 told: two seconds' worth, or milliseconds' of an edge that used the token longer ago, as that one tells at once. While
-auth is away each edge counts for itself. A report whose answer is lost is told again: a limit errs on the strict side.
+auth is away, and for tokens that auth does not know, as those signed elsewhere with a shared secret, each edge counts
+for itself. A report whose answer is lost is told again: a limit errs on the strict side.
 """
 
 import asyncio
@@ -47,16 +48,13 @@ class Uses:
         """Raise ScopeUsage or ScopeUsedUp where one request more would be too many."""
         if token_id not in self._uncounted and len(self._uncounted) >= _MOST_TOKENS:
             raise Unavailable("requests with limited tokens cannot be counted at the moment")
-        known = self._standings.get(token_id)
-        if known is None or now - known[1] > REPORT_SECONDS:
+        standing, told_at = self._standings.get(token_id) or self._remember(TokenStanding(token_id, 0, 0, 0, 0, 0), 0.0)
+        if now - told_at > REPORT_SECONDS:
             self.wanted.set()
         here = self._uncounted.get(token_id, 0) + self._sending.get(token_id, 0)
-        in_hour = in_day = total = here
-        if known is not None:
-            standing = known[0]
-            total += standing.total
-            in_hour += standing.in_hour if standing.hour == now // HOUR else 0
-            in_day += standing.in_day if standing.day == now // DAY else 0
+        total = here + standing.total
+        in_hour = here + (standing.in_hour if standing.hour == now // HOUR else 0)
+        in_day = here + (standing.in_day if standing.day == now // DAY else 0)
         if limits.requests_total is not None and total >= limits.requests_total:
             raise ScopeUsedUp("the token was good for a number of requests, and they are used up")
         for period, used, most in ((HOUR, in_hour, limits.requests_per_hour), (DAY, in_day, limits.requests_per_day)):
@@ -80,19 +78,35 @@ class Uses:
         return ReportUses(edge, tuple(TokenUse(token_id, n, int(now)) for token_id, n in self._sending.items()))
 
     def counted(self, answer: UsesCounted, now: float) -> None:
-        """Auth has counted what was sent."""
-        self._sending = {}
+        """Auth has counted what was sent, but for what it does not know."""
+        sent, self._sending = self._sending, {}
         for standing in answer.standings:
-            self._standings[standing.id] = standing, now
-            self._standings.move_to_end(standing.id)
-        while len(self._standings) > _MOST_STANDINGS:
-            self._standings.popitem(last=False)
+            self._remember(standing, now)
+            sent.pop(standing.id, None)
+        for token_id, used in sent.items():
+            if token_id in self._standings:
+                self._remember(_used(self._standings[token_id][0], used, now), now)
 
     def put_back(self) -> None:
         """Auth may not have counted what was sent."""
         for token_id, used in self._sending.items():
             self._uncounted[token_id] = self._uncounted.get(token_id, 0) + used
         self._sending = {}
+
+    def _remember(self, standing: TokenStanding, told_at: float) -> tuple[TokenStanding, float]:
+        known = self._standings[standing.id] = standing, told_at
+        self._standings.move_to_end(standing.id)
+        if len(self._standings) > _MOST_STANDINGS:
+            self._standings.popitem(last=False)
+        return known
+
+
+def _used(before: TokenStanding, more: int, now: float) -> TokenStanding:
+    """How a token stands that was used ``more`` times here."""
+    hour, day = int(now // HOUR), int(now // DAY)
+    in_hour = more + (before.in_hour if before.hour == hour else 0)
+    in_day = more + (before.in_day if before.day == day else 0)
+    return TokenStanding(before.id, hour, in_hour, day, in_day, before.total + more)
 
 
 class UsageReports:

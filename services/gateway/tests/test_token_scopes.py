@@ -146,6 +146,28 @@ async def test_what_other_edges_let_in_counts_as_soon_as_auth_has_told() -> None
     uses.check("t", UsageLimits(requests_per_hour=5), clock.time() + 3600)
 
 
+async def test_a_token_that_auth_does_not_know_is_limited_by_what_was_used_here() -> None:
+    clock, uses = ManualClock(SYSTEM_CLOCK.now()), Uses()
+
+    async def tell(_report: ReportUses) -> UsesCounted:
+        return UsesCounted()
+
+    reports = UsageReports(uses, tell, "edge-1", clock)
+    for _ in range(3):
+        uses.check("t", UsageLimits(requests_total=3), clock.time())
+        uses.count("t")
+        assert await reports.report()
+    for limits, kind in (
+        (UsageLimits(requests_per_hour=3), ScopeUsage),
+        (UsageLimits(requests_per_day=3), ScopeUsage),
+        (UsageLimits(requests_total=3), ScopeUsedUp),
+    ):
+        with pytest.raises(kind):
+            uses.check("t", limits, clock.time())
+    clock.advance(86400)
+    uses.check("t", UsageLimits(3, 3, 4), clock.time())
+
+
 async def test_what_auth_did_not_take_is_told_again() -> None:
     clock, uses = ManualClock(SYSTEM_CLOCK.now()), Uses()
     counted: list[int] = []
