@@ -8,6 +8,7 @@ current one are refused.
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID
 
@@ -22,7 +23,7 @@ _PEM = b"-----BEGIN"
 _UNDERSTOOD = frozenset({
     ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER, ExtensionOID.ISSUING_DISTRIBUTION_POINT,
 })  # fmt: skip
-_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _SIGNING = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey,
             dsa.DSAPublicKey)  # fmt: skip
 

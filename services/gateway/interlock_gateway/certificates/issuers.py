@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from interlock_common.errors import ConfigurationError
 from interlock_gateway.certificates.errors import CertificateRefused
@@ -66,7 +66,7 @@ class Issuers:
         for issuer in (*self.named(peer.issuer), *above):
             try:
                 certificate.verify_directly_issued_by(issuer)
-            except (ValueError, TypeError, InvalidSignature):
+            except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
                 continue
             return issuer
         return None

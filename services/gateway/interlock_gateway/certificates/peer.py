@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from interlock_common.messages.certs import revoked_key
@@ -14,7 +15,7 @@ PEER = "interlock.peer"
 """Where the scope of a request keeps the ``PeerCertificate`` of its connection, or None."""
 MAX_DER_BYTES = 16 * 1024
 _MAX_NAMES = 64
-_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -78,9 +79,29 @@ class ClientCa:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
-    def peer(self, common_name: str | None = "ada", **names: object) -> PeerCertificate:
+    def crl(
+        self, *revoked: x509.Certificate, number: int = 1, made: datetime | None = None,
+        lifetime: timedelta = timedelta(days=1), extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+    ) -> bytes:  # fmt: skip
+        """A list in PEM, of these certificates."""
+        made = made or SYSTEM_CLOCK.now() - timedelta(minutes=1)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(made)
+            .next_update(made + lifetime)
+            .add_extension(x509.CRLNumber(number), critical=False)
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical=critical)
+        for each in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(each.serial_number).revocation_date(made)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def peer(self, common_name: str | None = "ada", **names: Any) -> PeerCertificate:
         """A certificate as the edge knows it after the handshake."""
-        return peer_of(self.issue(common_name, **names))  # pyright: ignore[reportArgumentType] - as ``issue`` takes them
+        return peer_of(self.issue(common_name, **names))
 
 
 def peer_of(certificate: x509.Certificate) -> PeerCertificate:
