@@ -1,9 +1,11 @@
 """``make certs…``: each target is there, and hands on what it is given."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,16 @@ def test_every_target_is_a_command(target: str, command: str) -> None:
 def test_the_list_of_targets_names_them_in_a_part_of_their_own() -> None:
     listed = make().stdout
     assert set(TARGETS) <= set(listed.split("certificates into certs/")[1].split())
+
+
+def test_the_documentation_names_every_target_and_variable(certs: Any) -> None:
+    told = (ROOT / "docs/certificate-tools.md").read_text(encoding="utf-8")
+    for target, command in TARGETS.items():
+        assert re.search(rf"^\| `{target}[` ].*\| `{command}[` ]", told, re.MULTILINE), target
+    shown = "".join(certs(command, "--help", COLUMNS="200").stdout for command in (*TARGETS.values(), "acme"))
+    variables = set(re.findall(r"env var: (\w+)", shown)) - {"PLUGIN_NAME"}
+    assert {"CERT_DAYS", "MCP_CERT_DAYS", "CA_DAYS", "KEY_SIZE", "CERT_DIR", "MCP_PLUGIN_CONFIG"} <= variables
+    assert [name for name in sorted(variables) if f"`{name}`" not in told] == []
 
 
 def test_variables_of_make_reach_the_command(tmp_path: Path) -> None:
