@@ -5,6 +5,7 @@ nats-server of the environment and SQLite take their place, and the header of th
 """
 
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -75,12 +76,16 @@ def answers_200(url: str) -> bool:
 
 @dataclass
 class Deployment:
-    """Start it, ask it over REST and MCP as its users do, break it, stop it."""
+    """Start it, ask it over REST and MCP as its users do, break it, stop it.
+
+    With ``ca`` the edges speak TLS, with a certificate that this file verifies.
+    """
 
     directory: Path
     containers: bool
     extra: Mapping[str, str] = field(default_factory=dict[str, str])
     gateways: int = 1
+    ca: Path | None = None
     processes: dict[str, Process] = field(default_factory=dict[str, Process])
     _bus: Executed | DockerContainer | None = None
     _postgres: PostgresContainer | None = None
@@ -91,7 +96,7 @@ class Deployment:
         edges = ["gateway", *(f"gateway-{n}" for n in range(2, self.gateways + 1))]
         names = ["bus", "enrolment", *(name for name in MODULES if name != "gateway"), *edges, "public"]
         self.ports = dict(zip(names, choose_free(len(names)), strict=True))
-        self.placement = Placement(self.state, self.ports, "127.0.0.1", self.ports["public"])
+        self.placement = Placement(self.state, self.ports, "127.0.0.1", self.ports["public"], tls=self.ca is not None)
         self.edges = edges
 
     @property
@@ -181,7 +186,12 @@ class Deployment:
 
     def rest(self, token: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=15)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=15, verify=self.trust)
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """For clients of the edges."""
+        return ssl.create_default_context(cafile=self.ca)
 
     def administrator_token(self) -> str:
         with self.rest() as client:

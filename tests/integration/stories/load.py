@@ -1,6 +1,7 @@
 """Steady calls in the background of a story, counted one by one."""
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -41,11 +42,18 @@ class Tally:
 
 @asynccontextmanager
 async def steady_calls(
-    url: str, token: str, tool: str, arguments: dict[str, object], callers: int
+    url: str,
+    token: str,
+    tool: str,
+    arguments: dict[str, object],
+    callers: int,
+    *,
+    trust: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Tally]:
-    """Call ``tool`` over and over with ``callers`` at a time until the block ends."""
+    """Call ``tool`` over and over with ``callers`` at a time until the block ends, over TLS with ``trust``."""
     tally, stopping = Tally(), asyncio.Event()
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=20) as http:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(headers=headers, timeout=20, verify=trust or True) as http:
 
         async def call_on() -> None:
             number = 0

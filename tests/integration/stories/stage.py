@@ -25,10 +25,18 @@ class Stage:
 
 @contextmanager
 def set_up(
-    directory: Path, *, containers: bool, extra: Mapping[str, str] | None = None, gateways: int = 1
+    directory: Path,
+    *,
+    containers: bool,
+    extra: Mapping[str, str] | None = None,
+    gateways: int = 1,
+    ca: Path | None = None,
 ) -> Generator[Stage]:
-    """Start a deployment that serves the notes server; ``extra`` is added to everyone's environment."""
-    deployment = Deployment(directory, containers, extra or {}, gateways)
+    """Start a deployment that serves the notes server; ``extra`` is added to everyone's environment.
+
+    With ``ca`` it is reached over TLS.
+    """
+    deployment = Deployment(directory, containers, extra or {}, gateways, ca)
     try:
         deployment.start()
         with example("notes_server.py", os.environ | dict(deployment.extra)) as notes:
