@@ -16,7 +16,7 @@ class TlsSettings(ServiceSettings):
     cert_file: Path | None = None
     key_file: Path | None = None
     key_file_password: SecretStr | None = None
-    cert_reqs: Literal[0, 1, 2] = 0
+    cert_reqs: int = Field(default=0, ge=0, le=2)
     ca_certs: Path | None = None
     cert_chain_depth: int = Field(default=2, ge=1, le=10)
     tls_minimum_version: Literal["1.2", "1.3"] = "1.2"
