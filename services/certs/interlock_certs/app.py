@@ -17,7 +17,8 @@ from interlock_certs.announcing import Announcer
 from interlock_certs.authority import Authority
 from interlock_certs.bus import RevokedBucket, bind
 from interlock_certs.bus_admin import BusAdmin
-from interlock_certs.ca_keys import KeyCare, Token
+from interlock_certs.ca_files import CaFiles
+from interlock_certs.ca_keys import KeyCare, Token, read
 from interlock_certs.config import Settings
 from interlock_certs.crl import Crls
 from interlock_certs.generations import Generations, Open
@@ -38,6 +39,7 @@ from interlock_certs.revocation import Revocations
 from interlock_certs.rotation import Rotation
 from interlock_certs.successors import Successors
 from interlock_certs.trust import Shown, Trust
+from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.enrolment import Renewer
 from interlock_common.errors import ConfigurationError, InterlockError
@@ -81,7 +83,7 @@ class Certs:
         self._bus = self._own(BUS, settings.bus_identity_dir, bus_lifetime, settings.bus_names)
         # Its key lies with the keys of the CA: without it nobody could tell a running bus which leaves there are.
         self._admin = self._own(BUS_ADMIN, settings.ca_dir / BUS_ADMIN, _ADMIN_LIFETIME, keeps_key=True)
-        admin = BusAdmin(bus.url, self._admin)
+        admin = self._bus_admin = BusAdmin(bus.url, self._admin, clock)
         grace = _PINNED_LIFETIMES * settings.leaf_lifetime
         self._pins = Pins(engine, settings.bus_identity_dir, admin, lambda: self._generations.issuer_ids, grace, clock)
         peers = Peers(engine, admin, self._generations, clock)
@@ -146,6 +148,7 @@ class Certs:
         service.background(self._front.keep_fresh(front_renewed, applied=True), "listener certificate")
         # A bus that was running already may still show what was here before: it reloads once in any case.
         service.background(self._bus.keep_fresh(self._pins.enforce, applied=False), "bus certificate")
+        service.background(self._bus_admin.keep_tidy(), "administrator of the bus")
         service.background(self._pins.keep_enforced(), "pins of the bus")
         service.background(self._rotation.keep_applied(), "CA rotation")
         service.background(self._monitor.run(), "expiry monitor")
@@ -241,6 +244,24 @@ def _token(settings: Settings) -> Token | None:
     except ImportError:
         raise ConfigurationError("PKCS11_MODULE needs the extra: pip install 'interlock-certs[pkcs11]'") from None
     return HsmToken(settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin.get_secret_value())
+
+
+def write_issuing_request(settings: Settings) -> str:
+    """Write the request for the next issuing CA; answers what to do with it."""
+    files = _folder(settings)
+    files.write_request(settings.trust_domain)
+    return f"have the offline root sign {files.request}, then: python -m interlock_certs issuing-chain FILE"
+
+
+def place_issuing_chain(settings: Settings, chain: str) -> str:
+    """Check a chain that the offline root signed, and put it where certs takes it over."""
+    issuer = _folder(settings).place_chain(read(Path(chain)), chain, SYSTEM_CLOCK.now())
+    return f"certs takes it over when it next signs; it counts until {issuer.not_after:%FT%TZ}"
+
+
+def _folder(settings: Settings) -> CaFiles:
+    settings.ca_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return CaFiles(settings.ca_dir, plan_of(settings).care)
 
 
 async def serve(settings: Settings) -> None:

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_certs import templates
 from interlock_certs.brought_ca import BroughtCa
-from interlock_certs.errors import AuthorityUnusable
 from interlock_certs.issuers import Issuer
 from interlock_certs.own_ca import OwnCa
 from interlock_certs.plan import Plan
@@ -127,18 +126,3 @@ class Authority:
             for pointer in self._plan.pointers(issuer.key_id):
                 builder = builder.add_extension(pointer, critical=False)
             return Leaf(identity, issuer.sign(builder), issuer.chain)
-
-    def request(self) -> bytes:
-        """The request for the next issuing CA, for the offline root."""
-        with self._one_at_a_time:
-            return self._own().request()
-
-    def install(self, chain_pem: bytes) -> None:
-        """Take over an issuing CA that the offline root signed."""
-        with self._one_at_a_time:
-            self._issuer = self._own().install(chain_pem)
-
-    def _own(self) -> OwnCa:
-        if not isinstance(self._ca, OwnCa):
-            raise AuthorityUnusable("the chain is brought by CA_ISSUING_CHAIN_FILE: replace that file with its key")
-        return self._ca

@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_certs import issuers, templates
+from interlock_certs.ca_files import CaFiles, issuing_name, root_among
 from interlock_certs.ca_keys import CaKey, digest_for, read
-from interlock_certs.errors import AuthorityUnusable, ChainBroken, IssuingAwaited, KeyMismatch
+from interlock_certs.errors import AuthorityUnusable, IssuingAwaited, KeyMismatch
 from interlock_certs.issuers import Issuer
 from interlock_certs.plan import Plan
 from interlock_certs.templates import Validity
@@ -34,7 +35,7 @@ class OwnCa:
     def __init__(self, directory: Path, plan: Plan, clock: Clock) -> None:
         self._plan = plan
         self._clock = clock
-        self._files = _Files(directory)
+        self._files = CaFiles(directory, plan.care)
         self._asked = False
         self.root = self._find_root()
         self._issuer = self._find_issuer()
@@ -47,9 +48,10 @@ class OwnCa:
         Raises AuthorityUnusable when its files are incomplete or do not belong together: a CA is never quietly
         replaced. Only a first start that was interrupted, before anything was issued, starts over.
         """
-        files, creating = _Files(directory), directory / _CREATING
+        files, creating = CaFiles(directory, plan.care), directory / _CREATING
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.refuse_open()
             if plan.root == "made" and (creating.exists() or not files.any_exists()):
                 creating.touch(mode=0o600)
                 _create_root(files, plan, clock)
@@ -68,32 +70,10 @@ class OwnCa:
             self._renew()
         return self._issuer
 
-    def request(self) -> bytes:
-        """The request (PEM) for the next issuing CA, for the offline root to sign; the same one until it did."""
-        key = self._files.next_key
-        pair = self._plan.care.load(key) if key.exists() else self._plan.care.create(key)
-        builder = x509.CertificateSigningRequestBuilder().subject_name(self._issuing_name())
-        for extension, critical in templates.ISSUING_EXTENSIONS:
-            builder = builder.add_extension(extension, critical=critical)
-        pem = builder.sign(pair, digest_for(pair.public_key())).public_bytes(_PEM)
-        write_atomically(self._files.request, pem, private=False)
-        return pem
-
-    def install(self, chain_pem: bytes) -> Issuer:
-        """Take over an issuing CA that the root signed for ``request``; what is wrong with it changes nothing."""
-        found = issuers.parse_certificates(chain_pem, "the chain")
-        self._checked(found, "the chain")
-        write_atomically(self._files.chain, chain_pem, private=False)
-        self._issuer = self._adopt()
-        return self._issuer
-
     def _find_root(self) -> x509.Certificate:
         files = self._files
         if files.chain.exists() and not files.root.exists():
-            found = issuers.read_certificates(files.chain)
-            root = next((one for one in found if one.subject == one.issuer), None)
-            if root is None:
-                raise ChainBroken(f"{files.chain} has no root: put the certificate of the offline root last")
+            root = root_among(issuers.read_certificates(files.chain), files.chain)
             write_atomically(files.root, root.public_bytes(_PEM), private=False)
         if not files.root.exists() and self._plan.root == "offline":
             raise self._awaited()
@@ -129,6 +109,8 @@ class OwnCa:
         return tuple(kept)
 
     def _is_due(self, issuing: x509.Certificate) -> bool:
+        if issuing.not_valid_after_utc >= self.root.not_valid_after_utc:
+            return False  # the next one would end no later: it is the root that is to be rotated
         lifetime = issuing.not_valid_after_utc - issuing.not_valid_before_utc
         return self._clock.now() >= issuing.not_valid_before_utc + lifetime * (2 / 3)
 
@@ -137,7 +119,7 @@ class OwnCa:
             self._issuer = self._create_issuing()
             return
         if not self._asked:
-            self.request()
+            self._files.write_request(self._plan.trust_domain)
             self._asked = True
             _log.warning("the issuing CA is due: have the offline root sign issuing.csr, put the chain beside it",
                          request=str(self._files.request), chain=str(self._files.chain),
@@ -157,7 +139,7 @@ class OwnCa:
         key = care.load(files.next_key) if files.next_key.exists() else care.create(files.next_key)
         begin = max(now - _BACKDATED, self.root.not_valid_before_utc)
         validity = Validity(begin, min(now + self._plan.lifetimes.issuing, self.root.not_valid_after_utc))
-        builder = templates.issuing(self._issuing_name(), self.root, key.public_key(), validity)
+        builder = templates.issuing(issuing_name(self._plan.trust_domain), self.root, key.public_key(), validity)
         certificate = builder.sign(root_key, digest_for(root_key.public_key()))
         write_atomically(files.chain, certificate.public_bytes(_PEM), private=False)
         return self._adopt()
@@ -172,7 +154,8 @@ class OwnCa:
     def _adopt(self) -> Issuer:
         """Take over ``issuing-chain.pem`` with its key, next or issuing, whichever of the two it is by now."""
         files = self._files
-        issuer = self._checked(issuers.read_certificates(files.chain), files.chain)
+        found = issuers.read_certificates(files.chain)
+        issuer = files.checked(found, self.root, files.chain, self._clock.now())
         self._retire(issuer)
         if files.next_key.exists():
             files.next_key.replace(files.issuing_key)
@@ -197,17 +180,6 @@ class OwnCa:
         write_atomically(kept.with_suffix(".key"), read(files.issuing_key), private=True)
         write_atomically(kept, read(files.issuing), private=False)
 
-    def _checked(self, found: list[x509.Certificate], source: object) -> Issuer:
-        files = self._files
-        keys = [key for key in (files.next_key, files.issuing_key) if key.exists()]
-        for path in keys:
-            key = self._plan.care.load(path)
-            if any(issuers.is_pair(key, certificate) for certificate in found):
-                issuer = issuers.joined(key, path, found, self.root, source)
-                issuers.check(issuer, self.root, self._clock.now(), source)
-                return issuer
-        raise KeyMismatch(f"{source} has no certificate for the key in {files.next_key}: sign {files.request}")
-
     def _joined(self, key: Path, found: list[x509.Certificate], source: Path) -> Issuer:
         return issuers.joined(self._plan.care.load(key), key, found, self.root, source)
 
@@ -216,33 +188,15 @@ class OwnCa:
             raise KeyMismatch(f"{path} is not the key of {source}: bring the two that are a pair")
 
     def _awaited(self) -> IssuingAwaited:
-        self.request()
         files = self._files
+        files.write_request(self._plan.trust_domain)
         return IssuingAwaited(
             f"there is no issuing CA yet: have the offline root sign {files.request}, put the chain (issuing CA first, "
             f"root last) into {files.chain}, and start again"
         )
 
-    def _issuing_name(self) -> x509.Name:
-        return templates.name(self._plan.trust_domain, "Issuing CA")
 
-
-class _Files:
-    """The names of what lies in the folder of a CA."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.root, self.root_key = directory / "root.crt", directory / "root.key"
-        self.issuing, self.issuing_key = directory / "issuing.crt", directory / "issuing.key"
-        self.next_key, self.request = directory / "next.key", directory / "issuing.csr"
-        self.chain = directory / "issuing-chain.pem"
-        self.retired = directory / "retired"
-
-    def any_exists(self) -> bool:
-        return any(file.exists() for file in (self.root, self.root_key, self.issuing, self.issuing_key, self.chain))
-
-
-def _create_root(files: _Files, plan: Plan, clock: Clock) -> None:
+def _create_root(files: CaFiles, plan: Plan, clock: Clock) -> None:
     key, now = plan.care.create(files.root_key), clock.now()
     validity = Validity(now - _BACKDATED, now + plan.lifetimes.root)
     builder = templates.root(templates.name(plan.trust_domain, "Root CA"), key.public_key(), validity)

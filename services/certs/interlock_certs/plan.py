@@ -1,7 +1,7 @@
 """What is decided about a CA before it is there: its names, lifetimes, keys, and what its leaves point to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -41,7 +41,3 @@ class Plan:
     root: Root = "made"
     brought: Brought | None = None
     pointers: Callable[[str], Sequence[x509.ExtensionType]] = lambda _issuer: ()
-
-    def following(self) -> "Plan":
-        """The plan of the next root: one that was brought is followed by one that is brought, or signs a request."""
-        return self if self.brought is None else replace(self, brought=None, root="offline")

@@ -221,12 +221,6 @@ def test_a_brought_chain_that_ends_says_so(
     assert enterprise.files.root.exists()
 
 
-def test_a_brought_chain_asks_nobody_to_sign(plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path, plan, clock)
-    with pytest.raises(AuthorityUnusable, match="the chain is brought by CA_ISSUING_CHAIN_FILE"):
-        authority.request()
-
-
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     at=st.integers(0, 100_000),

@@ -57,6 +57,13 @@ def test_a_key_that_others_may_read_or_change_stops_the_start(
         Authority.open(tmp_path, plan, clock)
 
 
+def test_a_folder_that_everybody_may_change_stops_the_start(plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca").chmod(0o777)
+    with pytest.raises(KeyFileOpen, match=r"CA_DIR .*/ca may be changed by everybody: chmod o-w"):
+        Authority.open(tmp_path / "ca", plan, clock)
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o440])
 def test_the_group_of_a_container_may_read(plan: Plan, clock: ManualClock, tmp_path: Path, mode: int) -> None:
     Authority.open(tmp_path, plan, clock)

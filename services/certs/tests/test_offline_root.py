@@ -1,6 +1,8 @@
 """The root stays with its operator: certs asks for its issuing CA, and the operator signs with openssl."""
 
+import os
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from interlock_certs.authority import Authority
 from interlock_certs.ca_keys import Algorithm, KeyCare
-from interlock_certs.errors import AuthorityUnusable, ChainBroken, ChainExpired, IssuingAwaited, KeyMismatch
+from interlock_certs.errors import ChainBroken, ChainExpired, IssuingAwaited, KeyMismatch
 from interlock_certs.plan import Plan
 from interlock_certs.profiles import Grant
 from interlock_common.testing.clock import ManualClock
@@ -149,17 +151,31 @@ def test_the_next_issuing_ca_is_signed_while_certs_runs(
     assert [issuer.certificate for issuer in authority.issuers] == [second, first]
 
 
-def test_a_chain_can_be_handed_over_too(root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
-    ca = tmp_path / "ca"
-    request = awaited(ca, plan, clock)
-    (ca / "issuing-chain.pem").write_bytes(root.sign(request))
-    clock.advance(5)
-    authority = Authority.open(ca, plan, clock)
-    (tmp_path / "next.csr").write_bytes(authority.request())
-    authority.install(root.sign(tmp_path / "next.csr"))
-    assert authority.certificates[0] != authority.issuers[1].certificate
-    with pytest.raises(AuthorityUnusable, match="the chain holds no PEM certificate"):
-        authority.install(b"nonsense")
+def certs(ca: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CA_DIR": str(ca), "CA_ROOT": "offline", "TRUST_DOMAIN": "interlock.test"}
+    command = [sys.executable, "-m", "interlock_certs", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_commands_write_the_request_and_place_the_chain(
+    root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path
+) -> None:
+    ca, signed = tmp_path / "ca", tmp_path / "signed.pem"
+    assert "have the offline root sign" in certs(ca, "issuing-request").stdout
+    signed.write_bytes(root.sign(ca / "issuing.csr"))
+    for content, why in (
+        (b"nonsense", "holds no PEM certificate"),
+        ((root.directory / "issuing.crt").read_bytes(), "has no root"),
+    ):
+        (tmp_path / "wrong.pem").write_bytes(content)
+        refused = certs(ca, "issuing-chain", str(tmp_path / "wrong.pem"))
+        assert (refused.returncode, refused.stderr.count("\n"), why in refused.stderr) == (2, 1, True), refused.stderr
+        assert not (ca / "issuing-chain.pem").exists()
+    placed = certs(ca, "issuing-chain", str(signed))
+    assert (placed.returncode, "certs takes it over when it next signs" in placed.stdout) == (0, True), placed.stderr
+    clock.advance(10)
+    assert Authority.open(ca, plan, clock).issue("auth", KEY, Grant(DAY))
+    assert certs(ca, "issuing-chain").returncode == 2
 
 
 def test_an_issuing_ca_that_expired_says_so(root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
