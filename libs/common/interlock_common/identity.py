@@ -63,8 +63,8 @@ class Identity:
         """A new context that shows the leaf and verifies the server by the bundle."""
         return tls.client_context(self.bundle_path, self.cert_path, self.key_path)
 
-    def server_context(self, *, client_certificates: bool) -> ssl.SSLContext:
-        """A new context that shows the leaf and, if asked to, demands a certificate that the bundle verifies."""
+    def server_context(self, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
+        """A new context that shows the leaf and, if asked to, asks for a certificate that the bundle verifies."""
         return tls.server_context(
             self.bundle_path, self.cert_path, self.key_path, client_certificates=client_certificates
         )

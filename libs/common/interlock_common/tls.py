@@ -6,7 +6,6 @@ A context is never reloaded in place: a failed reload drops the certificate that
 import os
 import ssl
 import tempfile
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from interlock_common.errors import ConfigurationError
+from interlock_common.tls_handshake import ServerContext
 
 _PRIVATE = 0o600
 _PUBLIC = 0o644
@@ -35,27 +35,16 @@ def client_context(bundle: Path, cert: Path | None = None, key: Path | None = No
     return _loaded(context, bundle, cert, key)
 
 
-def server_context(bundle: Path, cert: Path, key: Path, *, client_certificates: bool) -> ssl.SSLContext:
-    """A context that shows ``cert`` and, with ``client_certificates``, demands one that ``bundle`` verifies."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if client_certificates:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return _loaded(context, bundle, cert, key)
+def server_context(bundle: Path, cert: Path, key: Path, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
+    """A context that shows ``cert`` and, by ``client_certificates``, asks for one that ``bundle`` verifies.
 
-
-def follows(current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A server context whose every handshake uses what ``current`` answers at that moment.
-
-    The callback runs for clients that send no server name too; connections that are open stay as they are.
+    For ``tls_accept.Acceptor``, which takes a new one at each handshake: a context whose certificates another one
+    replaces (``sni_callback``) would go on with sessions that the old ones began.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-
-    def swap(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = current()
-
-    context.sni_callback = swap
-    return context
+    context = ServerContext()
+    if client_certificates is not ssl.CERT_NONE:
+        context.verify_clients(client_certificates)
+    return _loaded(context, bundle, cert, key)
 
 
 def read(path: Path) -> bytes:

@@ -100,12 +100,16 @@ class ServerContext(ssl.SSLContext):
         return self
 
     def demand_client_certificates(self, mode: ssl.VerifyMode, authorities: str) -> None:
-        """Ask clients for a certificate that ``authorities`` (PEM) verify; raises ssl.SSLError.
+        """Ask clients for a certificate that ``authorities`` (PEM) verify; raises ssl.SSLError."""
+        self.load_verify_locations(cadata=authorities)
+        self.verify_clients(mode)
+
+    def verify_clients(self, mode: ssl.VerifyMode) -> None:
+        """Ask clients for a certificate.
 
         Without tickets: a ticket would be taken later for the certificate that it was given for, unread.
         """
         self.verify_mode = mode
-        self.load_verify_locations(cadata=authorities)
         self.options |= ssl.OP_NO_TICKET
         self.num_tickets = 0
 

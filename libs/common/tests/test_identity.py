@@ -91,5 +91,5 @@ def test_each_context_is_new_and_demands_what_it_should(identity: Identity, auth
     assert client.minimum_version is ssl.TLSVersion.TLSv1_2
     assert client.check_hostname
     assert client.verify_mode is ssl.CERT_REQUIRED
-    assert identity.server_context(client_certificates=True).verify_mode is ssl.CERT_REQUIRED
-    assert identity.server_context(client_certificates=False).verify_mode is ssl.CERT_NONE
+    assert identity.server_context(client_certificates=ssl.CERT_REQUIRED).verify_mode is ssl.CERT_REQUIRED
+    assert identity.server_context(client_certificates=ssl.CERT_NONE).verify_mode is ssl.CERT_NONE

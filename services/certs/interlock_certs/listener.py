@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from interlock_common.errors import ConfigurationError
 from interlock_common.identity import Identity
-from interlock_common.tls import follows
+from interlock_common.tls_accept import Acceptor
 
 SHOWN = "interlock.shown"
 """Where the scope of a request keeps the certificate (DER) that the client has shown, or None."""
@@ -36,17 +36,25 @@ class Listener(uvicorn.Server):
     def __init__(self, app: Any, identity: Identity) -> None:
         self._identity = identity
         self._current = _context(identity)
-        context = _optional(follows(lambda: self._current))
         config = uvicorn.Config(
             app, loop="none", http=_Protocol, ws="none", lifespan="off", access_log=False, log_config=None,
             server_header=False, timeout_keep_alive=5, limit_concurrency=64,
-            ssl_context_factory=lambda _config, _default: context,
         )  # fmt: skip
         super().__init__(config)
 
     async def renewed(self) -> None:
         """Present the identity's new certificate, and believe in its bundle, from the next handshake on."""
         self._current = _context(self._identity)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([])
+        for listener in sockets or []:
+            acceptor = Acceptor(listener, lambda: self._current, self._protocol)
+            acceptor.start(self.config.backlog)
+            self.servers.append(acceptor)  # pyright: ignore[reportArgumentType] - what uvicorn calls of a server, it has
+
+    def _protocol(self) -> _Protocol:
+        return _Protocol(self.config, self.server_state, self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -69,11 +77,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _context(identity: Identity) -> ssl.SSLContext:
-    return _optional(identity.server_context(client_certificates=False))
-
-
-def _optional(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Ask for a certificate, without demanding one: the first context asks, the one that is swapped in verifies."""
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
-    return context
+    """Asks for a certificate, without demanding one."""
+    return identity.server_context(client_certificates=ssl.CERT_OPTIONAL)
