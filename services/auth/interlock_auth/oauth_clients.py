@@ -49,7 +49,7 @@ class _Document(msgspec.Struct, frozen=True):
     grant_types: tuple[str, ...] = (AUTHORIZATION_CODE,)
     token_endpoint_auth_method: str = ""
     client_secret: str | None = None
-    jwks: msgspec.Raw | None = None
+    jwks: msgspec.Raw = msgspec.Raw()
     jwks_uri: str = ""
 
 
@@ -134,6 +134,7 @@ def _checked(metadata: bytes) -> _Document:
         document = msgspec.json.decode(metadata, type=_Document)
         claims = cast("dict[str, Any]", msgspec.json.decode(metadata))
         claims.pop("redirect_uris", None)  # the library takes none of RFC 8252, section 7.1; they are checked below
+        claims.pop("jwks", None)  # and it takes keys of any kind
         ClientMetadataClaims(claims, {}, ClientMetadataClaims.get_claims_options(_SERVER)).validate()
     except msgspec.DecodeError as error:
         raise InvalidClientMetadata(f"the client metadata do not fit: {error}") from None
@@ -163,7 +164,7 @@ def _keys(document: _Document, method: str) -> tuple[PinnedKey, ...]:
     """The public keys of a client that shows who it is by one of them; they come with its metadata."""
     if method != PRIVATE_KEY_JWT:
         return ()
-    if document.jwks_uri or document.jwks is None:
+    if document.jwks_uri or not bytes(document.jwks):
         raise InvalidClientMetadata("private_key_jwt needs the public keys themselves, in jwks")
     try:
         return read_keys(bytes(document.jwks))
