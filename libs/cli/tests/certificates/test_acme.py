@@ -1,6 +1,7 @@
 """``interlock certs acme`` against Pebble, the test server of Let's Encrypt (on Debian: apt install pebble)."""
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -49,11 +50,11 @@ class Pebble:
 
 
 @contextmanager
-def program(*command: str, port: int, **environment: str) -> Generator[None]:
-    """A program that is ready once something listens on ``port``."""
+def program(*command: str, port: int, seconds: float = 20, **environment: str) -> Generator[None]:
+    """A program that is ready once something listens on ``port``; it is asked to end, and has to."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + seconds
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), 1).close()
@@ -63,7 +64,12 @@ def program(*command: str, port: int, **environment: str) -> Generator[None]:
                     assert time.monotonic() < deadline, f"{command[0]} does not listen"
             yield
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def start(folder: Path, stack: ExitStack, **more: Any) -> Pebble:
@@ -274,3 +280,22 @@ def test_a_server_that_knows_its_customers_is_told_who_asks(certs: Any, tmp_path
         result = certs("acme", HOST, *options, ACME_EAB_KEY=key)
         assert result.exit_code == 0, result.output
         assert key not in result.output
+
+
+@pytest.mark.stack
+def test_a_gateway_that_runs_serves_the_renewed_certificate(certs: Any, pebble: Pebble) -> None:
+    assert certs("acme", HOST, *pebble.options()).exit_code == 0
+    port = choose_free(1)[0]
+    variables = {"CERT_FILE": str(certs.path("cert.pem")), "KEY_FILE": str(certs.path("key.pem"))}
+    up = ("interlock", "up", "--tls", "--port", str(port), "--state", str(certs.folder / "state"))
+    with program(*up, port=port, seconds=60, **os.environ | variables):
+        assert served(port) == leaf_of(certs)
+        assert certs("acme", HOST, "--force", *pebble.options("tls-alpn-01")).exit_code == 0
+        deadline = time.monotonic() + 15
+        while served(port) != leaf_of(certs):
+            assert time.monotonic() < deadline, "the old one is still served"
+
+
+def served(port: int) -> x509.Certificate:
+    """What a new handshake shows; who signed it is another test's question."""
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port), timeout=10).encode())

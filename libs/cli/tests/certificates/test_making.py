@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interlock_cli.certificates.authority import open_authority
 from interlock_cli.certificates.below import Branch, make_gateway
-from interlock_cli.certificates.errors import AuthorityUnusable
+from interlock_cli.certificates.errors import AuthorityUnusable, NameRefused
 from interlock_cli.certificates.files import Writing
 from interlock_cli.certificates.front import make_front
 from interlock_cli.certificates.keys import KeyForm, KeyType
+from interlock_cli.certificates.names import client_name, plugin_name
 from interlock_cli.certificates.text import names_of
 from interlock_cli.certificates.workshop import Workshop
 from interlock_common.testing.clock import ManualClock
@@ -205,6 +209,16 @@ def test_a_name_that_leads_elsewhere_is_refused(certs: Any, name: str) -> None:
         if not (command == "client" and name == "a" * 53):
             assert result.exit_code == 2, (command, name)
             assert certs.files() == set()
+
+
+@given(st.text(st.sampled_from("aZ0._-@+/\\\0 \n~$ü"), max_size=70))
+def test_a_name_that_is_taken_is_one_plain_component_of_a_path(name: str) -> None:
+    for check in (plugin_name, client_name):
+        with suppress(NameRefused):
+            assert Path("folder", check(name)).parts == ("folder", name)
+            assert name.isascii()
+            assert name.isprintable()
+            assert not name.startswith((".", "-"))
 
 
 @pytest.mark.parametrize("name", ["ca", "CA", "server", "ada@../x", "@", "a@b/c", "a" * 65])
