@@ -4,7 +4,6 @@ The address and the token come from options, else from ``INTERLOCK_URL`` and ``I
 ``endpoint.json`` in the state folder of a running stack: ``{"url": …, "token_file": …, "ca": …}``.
 """
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ import msgspec
 
 from interlock_cli.errors import CommandError, NotRunning, StateUnusable
 from interlock_cli.state import read_json
+from interlock_cli.trusting import trust
 from interlock_common.problem import MEDIA_TYPE, Problem
 
 _TIMEOUT = 15.0
@@ -79,16 +79,13 @@ class Client:
     """A connection to the gateway; a context manager."""
 
     def __init__(self, endpoint: Endpoint, transport: httpx.BaseTransport | None = None) -> None:
-        verify = ssl.create_default_context()
-        if endpoint.ca is not None:
-            verify.load_verify_locations(endpoint.ca)
         self._url = endpoint.url
         self._token = endpoint.token
         self._http = httpx.Client(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.token}"},
             timeout=_TIMEOUT,
-            verify=verify,
+            verify=trust(endpoint.ca),
             transport=transport,
         )
 

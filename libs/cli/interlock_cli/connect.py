@@ -8,7 +8,6 @@ import asyncio
 import os
 import random
 import signal
-import ssl
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ import msgspec
 from interlock_cli.bridge import HttpBridge
 from interlock_cli.client import Endpoint, Refused, find_endpoint
 from interlock_cli.errors import CommandError
+from interlock_cli.trusting import trust
 from interlock_common.errors import InterlockError
 from interlock_common.stdio import Start, StdioProcess
 
@@ -125,14 +125,15 @@ class _Tunnel:
     async def run(self) -> None:
         endpoint = self._endpoint
         url = f"{endpoint.url}{_PATH}?{self._offer.query}"
-        trust = ssl.create_default_context()
-        if endpoint.ca is not None:
-            trust.load_verify_locations(endpoint.ca)
         headers = {"Authorization": f"Bearer {endpoint.token}"}
         async with aiohttp.ClientSession() as http:
             try:
                 socket = await http.ws_connect(
-                    url, headers=headers, ssl=trust, heartbeat=_HEARTBEAT_SECONDS, max_msg_size=_MAX_MESSAGE
+                    url,
+                    headers=headers,
+                    ssl=trust(endpoint.ca),
+                    heartbeat=_HEARTBEAT_SECONDS,
+                    max_msg_size=_MAX_MESSAGE,
                 )
             except aiohttp.WSServerHandshakeError as error:
                 if 400 <= error.status < 500:  # noqa: PLR2004 - the class of refusals

@@ -3,11 +3,11 @@
 import asyncio
 import http.client
 import json
-import ssl
 from pathlib import Path
 from typing import Any, cast
 
 from interlock_cli.ports import HOST
+from interlock_cli.trusting import trust
 
 _TIMEOUT = 5.0
 _INTERVAL = 0.03
@@ -43,9 +43,9 @@ def _connection(host: str, port: int, ca: Path | None) -> http.client.HTTPConnec
     if ca is None:
         return http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     # By the certificate, not by its name: one that was brought need not name this machine.
-    trust = ssl.create_default_context(cafile=ca)
-    trust.check_hostname = False
-    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=trust)
+    context = trust(ca, nothing_else=True)
+    context.check_hostname = False
+    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=context)
 
 
 async def wait_until_well(port: int, path: str) -> None:
