@@ -243,7 +243,8 @@ def _token(settings: Settings) -> Token | None:
         from interlock_certs.hsm import HsmToken  # noqa: PLC0415 - an extra that most do without
     except ImportError:
         raise ConfigurationError("PKCS11_MODULE needs the extra: pip install 'interlock-certs[pkcs11]'") from None
-    return HsmToken(settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin.get_secret_value())
+    pin = settings.pkcs11_pin.get_secret_value() if settings.pkcs11_pin is not None else ""
+    return HsmToken(settings.pkcs11_module, settings.pkcs11_token, pin)
 
 
 def write_issuing_request(settings: Settings) -> str:

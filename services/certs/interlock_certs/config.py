@@ -34,7 +34,7 @@ class Settings(ServiceSettings):
     ca_issuing_key_file: Path | None = None
     pkcs11_module: Path | None = None
     pkcs11_token: str = "interlock"  # noqa: S105 - the label of a token
-    pkcs11_pin: SecretStr = SecretStr("")
+    pkcs11_pin: SecretStr | None = None
     profiles_file: Path | None = None
     leaf_lifetime: int = Field(default=_DAY, ge=3)
     bus_leaf_lifetime: int = Field(default=90 * _DAY, ge=3)
