@@ -1,7 +1,8 @@
 """Which addresses of others may be reached: the guard against being sent into the deployment's own network.
 
 A name is judged by what it resolves to, inside the resolver of the connection itself, so no second look-up can
-answer differently. aiohttp does not resolve addresses written as figures: ``AddressPolicy.check`` judges those.
+answer differently. aiohttp does not resolve what is written as figures: ``AddressPolicy.check`` judges that, and lets
+nothing pass that a socket could take for an address and Python does not (``127.1``, ``2130706433``, ``0177.0.0.1``).
 """
 
 import ipaddress
@@ -91,7 +92,7 @@ class AddressPolicy:
         try:
             allowed = self.allows(host)
         except ValueError:
-            return
+            allowed = ":" not in host and not host.replace(".", "").isdigit()
         if not allowed:
             raise _forbidden(host)
 
