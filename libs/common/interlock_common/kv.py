@@ -1,12 +1,13 @@
 """Streams and buckets: the owner makes them, with their limits and descriptions, and writes them."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import msgspec
 import structlog
 from nats.js.api import Header, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
 from interlock_common.bus import Bus
 from interlock_common.errors import Conflict, NotFound
@@ -15,7 +16,21 @@ from interlock_common.messages.resources import Bucket, Stream
 _log = structlog.get_logger()
 _ATTEMPTS = 20
 _WRONG_LAST_SEQUENCE = 10071
+_AWAY_PAUSES = (0.01, 0.05, 0.2, 0.5)
 _MARKER_TTL = 60.0  # how long the note of an expiry stays for watchers that were away
+
+
+async def patiently[T](ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask JetStream, and again for a moment while it is not there: it is away for some ms when a server reloads.
+
+    Nobody took what was asked then, so asking again does nothing twice.
+    """
+    for pause in _AWAY_PAUSES:
+        try:
+            return await ask()
+        except (ServiceUnavailableError, NoStreamResponseError):
+            await asyncio.sleep(pause)
+    return await ask()
 
 
 async def ensure_stream(bus: Bus, stream: Stream) -> None:
@@ -35,31 +50,33 @@ async def ensure_stream(bus: Bus, stream: Stream) -> None:
 async def ensure_bucket(bus: Bus, bucket: Bucket) -> None:
     """Create the bucket, readable directly from any replica, with expiring keys where it says so."""
     try:
-        await bus.js.key_value(bucket.name)
+        await patiently(lambda: bus.js.key_value(bucket.name))
     except NotFoundError:
-        await bus.js.create_key_value(  # pyright: ignore[reportUnknownMemberType] - untyped **params
-KeyValueConfig(
+        config = KeyValueConfig(
             bucket=bucket.name,
             description=bucket.description,
             history=bucket.history,
             storage=StorageType(bucket.storage),
             direct=True,
             limit_marker_ttl=_MARKER_TTL if bucket.expires else None,
-        ))  # fmt: skip
+        )
+        await patiently(lambda: bus.js.create_key_value(config))  # pyright: ignore[reportUnknownMemberType, reportUnknownLambdaType] - untyped **params
         _log.info("bucket created", bucket=bucket.name)
 
 
 async def put(bus: Bus, bucket: Bucket, key: str, value: msgspec.Struct, *, ttl: float | None = None) -> int:
     """Write a key, for ``ttl`` seconds where given; answers its revision."""
     subject, headers = f"$KV.{bucket.name}.{key}", _ttl_header(ttl)
-    ack = await bus.js.publish(subject, msgspec.json.encode(value), timeout=5, headers=headers or None)
+    content = msgspec.json.encode(value)
+    ack = await patiently(lambda: bus.js.publish(subject, content, timeout=5, headers=headers or None))
     return ack.seq
 
 
 async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
     """Read a key from the bus itself: for what a mirror may not have yet."""
     try:
-        entry = await (await bus.js.key_value(bucket.name)).get(key)
+        held = await patiently(lambda: bus.js.key_value(bucket.name))
+        entry = await patiently(lambda: held.get(key))
     except (KeyNotFoundError, NotFoundError):
         return None
     return None if not entry.value else msgspec.json.decode(entry.value, type=kind)
@@ -68,7 +85,7 @@ async def get[T](bus: Bus, bucket: Bucket, key: str, kind: type[T]) -> T | None:
 async def keys(bus: Bus, bucket: Bucket, pattern: str) -> list[str]:
     """The keys that fit a pattern (``*`` for one token), read from the bus itself; those just removed too."""
     prefix = f"$KV.{bucket.name}."
-    info = await bus.js.stream_info(f"KV_{bucket.name}", subjects_filter=prefix + pattern)
+    info = await patiently(lambda: bus.js.stream_info(f"KV_{bucket.name}", subjects_filter=prefix + pattern))
     return [subject.removeprefix(prefix) for subject in info.state.subjects or ()]
 
 
@@ -99,11 +116,11 @@ async def update[T: msgspec.Struct](
 
     Raises NotFound where there is no such key, Conflict when others are always faster.
     """
-    held = await bus.js.key_value(bucket.name)
+    held = await patiently(lambda: bus.js.key_value(bucket.name))
     expiry = _ttl_header(ttl)
     for _ in range(_ATTEMPTS):
         try:
-            entry = await held.get(key)
+            entry = await patiently(lambda: held.get(key))
         except (KeyNotFoundError, NotFoundError):
             raise NotFound(f"bucket {bucket.name} has no such key") from None
         if not entry.value:  # what is left where a key expired
@@ -116,7 +133,8 @@ async def update[T: msgspec.Struct](
 
 async def delete(bus: Bus, bucket: Bucket, key: str) -> None:
     """Remove a key; mirrors drop it."""
-    await bus.js.publish(f"$KV.{bucket.name}.{key}", b"", timeout=5, headers={"KV-Operation": "DEL"})
+    subject = f"$KV.{bucket.name}.{key}"
+    await patiently(lambda: bus.js.publish(subject, b"", timeout=5, headers={"KV-Operation": "DEL"}))
 
 
 async def _publish_after(
@@ -124,8 +142,9 @@ async def _publish_after(
 ) -> bool:
     """Write if the last revision of the key is still ``revision`` (0 for none); answers whether it was."""
     expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
+    subject = f"$KV.{bucket.name}.{key}"
     try:
-        await bus.js.publish(f"$KV.{bucket.name}.{key}", content, timeout=5, headers=headers | expected)
+        await patiently(lambda: bus.js.publish(subject, content, timeout=5, headers=headers | expected))
     except APIError as error:
         if error.err_code != _WRONG_LAST_SEQUENCE:
             raise
@@ -136,7 +155,8 @@ async def _publish_after(
 async def _last(bus: Bus, bucket: Bucket, key: str) -> tuple[int, bytes]:
     """The last revision of a key and its value, which is empty where the key was removed or expired."""
     try:
-        message = await bus.js.get_last_msg(f"KV_{bucket.name}", f"$KV.{bucket.name}.{key}", direct=True)
+        subject = f"$KV.{bucket.name}.{key}"
+        message = await patiently(lambda: bus.js.get_last_msg(f"KV_{bucket.name}", subject, direct=True))
     except NotFoundError:
         return 0, b""
     headers = cast("dict[str, str]", message.headers or {})  # pyright: ignore[reportUnknownMemberType] - untyped
@@ -149,12 +169,12 @@ def _ttl_header(ttl: float | None) -> dict[str, str]:
 
 async def _ensure(bus: Bus, config: StreamConfig) -> None:
     try:
-        await bus.js.stream_info(str(config.name))
+        await patiently(lambda: bus.js.stream_info(str(config.name)))
     except NotFoundError:
-        await bus.js.add_stream(config)  # pyright: ignore[reportUnknownMemberType] - untyped **params
+        await patiently(lambda: bus.js.add_stream(config))  # pyright: ignore[reportUnknownMemberType, reportUnknownLambdaType] - untyped **params
         _log.info("stream created", stream=config.name)
         return
     try:
-        await bus.js.update_stream(config)  # pyright: ignore[reportUnknownMemberType] - untyped **params
+        await patiently(lambda: bus.js.update_stream(config))  # pyright: ignore[reportUnknownMemberType, reportUnknownLambdaType] - untyped **params
     except APIError as error:
         _log.warning("stream keeps its present form", stream=config.name, reason=error.description)

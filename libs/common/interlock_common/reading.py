@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from interlock_common.bus import Bus
 from interlock_common.clock import SYSTEM_CLOCK, Clock
@@ -138,7 +138,7 @@ class BucketReader[T, H: Held[Any]](ABC):
             fresh: _Sync[T, H] = _Sync(self, self._empty())
             try:
                 await fresh.open(self._bus.js)
-            except NotFoundError:  # its owner has not created it yet
+            except (NotFoundError, ServiceUnavailableError):  # not created yet, or away while a server reloads
                 await self._clock.sleep(_RETRY_SECONDS)
             except (NatsError, OSError) as error:
                 _log.warning("bucket cannot be read yet", bucket=self.bucket.name, error=type(error).__name__)

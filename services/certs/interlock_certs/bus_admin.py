@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from interlock_certs.own import OwnIdentity
+from interlock_common.clock import Clock
 from interlock_common.errors import Unavailable
 
 _log = structlog.get_logger()
@@ -22,6 +23,7 @@ _PING_SECONDS = 0.5
 """How long servers of a cluster have to say that they are there, after the one before."""
 _PAGE = 1024
 _AGAIN_SECONDS = 0.02
+_IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,20 @@ class Connection:
 
 
 class BusAdmin:
-    """Talks to the system account of the bus, with a certificate made for the occasion and a connection each time."""
+    """Talks to the system account of the bus, with a certificate made for the occasion.
 
-    def __init__(self, url: str, own: OwnIdentity) -> None:
+    The connection is kept for the moment in which several of these things happen, and closed when it is idle.
+    """
+
+    def __init__(self, url: str, own: OwnIdentity, clock: Clock) -> None:
         self._url = url
         self._own = own
+        self._clock = clock
+        self._client: Client | None = None
+        self._servers: list[str] = []
+        self._users = 0
+        self._used_at = 0.0
+        self._opening = asyncio.Lock()
 
     async def ready(self) -> None:
         """Have a certificate that counts, whatever happened to the CA."""
@@ -52,15 +63,14 @@ class BusAdmin:
         Raises Unavailable when the bus is away or one of its servers did not reload.
         """
         async with self._connected() as client:
-            servers = await self._servers(client)
-            for server in servers:
+            for server in self._servers:
                 await _ask(client, server, "RELOAD")
-        return len(servers)
+            return len(self._servers)
 
     async def connections(self) -> list[Connection]:
         """Who is connected to the bus at the moment, the system account left out. Raises Unavailable."""
         async with self._connected() as client:
-            return [found for server in await self._servers(client) for found in await _connections(client, server)]
+            return [found for server in self._servers for found in await _connections(client, server)]
 
     async def kick(self, connections: list[Connection]) -> None:
         """End connections. Raises Unavailable; those that are gone already count as ended."""
@@ -71,17 +81,45 @@ class BusAdmin:
                 with contextlib.suppress(Unavailable):
                     await _ask(client, connection.server, "KICK", {"cid": connection.cid})
 
+    async def keep_tidy(self) -> None:
+        """Close the connection whenever it is idle, for ever; and once more at the end."""
+        try:
+            while True:
+                await self._clock.sleep(_IDLE_SECONDS)
+                if self._users == 0 and self._clock.monotonic() - self._used_at >= _IDLE_SECONDS:
+                    await self._close()
+        finally:
+            await self._close()
+
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Client]:
-        await self._own.ensure()
+        self._users += 1
         try:
-            client = await self._connect()
-            try:
-                yield client
-            finally:
-                await client.close()
+            yield await self._open()
         except (NatsError, OSError, TimeoutError) as error:
+            await self._close()
             raise Unavailable(f"the bus at {self._url} does not obey: {str(error) or type(error).__name__}") from None
+        except Unavailable:  # a server that went away is looked for anew
+            await self._close()
+            raise
+        finally:
+            self._users -= 1
+            self._used_at = self._clock.monotonic()
+
+    async def _open(self) -> Client:
+        async with self._opening:
+            if self._client is None or not self._client.is_connected:
+                await self._close()
+                await self._own.ensure()
+                self._client = await self._connect()
+                self._servers = await self._found(self._client)
+            return self._client
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(NatsError, OSError, TimeoutError):
+                await client.close()
 
     async def _connect(self) -> Client:
         async with asyncio.timeout(_SECONDS):
@@ -96,7 +134,7 @@ class BusAdmin:
                 error_cb=_ignore,
             )
 
-    async def _servers(self, client: Client) -> list[str]:
+    async def _found(self, client: Client) -> list[str]:
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox)  # pyright: ignore[reportUnknownMemberType] - untyped future
         await client.publish("$SYS.REQ.SERVER.PING", reply=inbox)
@@ -109,6 +147,7 @@ class BusAdmin:
                     answer = json.loads(message.data)
                     found.append(answer["server"]["id"])
                     expected = max(1, answer.get("statsz", {}).get("active_servers", 1))
+        await subscription.unsubscribe()
         if not found:
             raise Unavailable(f"no server of the bus at {self._url} answers {self._own.identity.service}")
         return found

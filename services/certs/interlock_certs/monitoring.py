@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_certs import store
-from interlock_certs.bus_admin import BusAdmin
+from interlock_certs.bus_admin import Connection
 from interlock_certs.generations import Generations
 from interlock_common import telemetry
 from interlock_common.clock import Clock
@@ -27,6 +27,8 @@ _WARNING_SHARE, _ERROR_SHARE = 1 / 4, 1 / 8
 _WARNING, _ERROR = timedelta(days=30).total_seconds(), timedelta(days=7).total_seconds()
 _UNWATCHED = frozenset({OPERATOR, WORKER, BUS_ADMIN})
 """Made for an occasion and renewed by nobody."""
+_BACKDATED = 60
+"""Seconds by which the beginning of a CA is earlier than its making."""
 _MAX_TOLD = 10_000
 
 type Severity = Literal["warning", "error"]
@@ -39,6 +41,12 @@ class Watched(NamedTuple):
     serial: str
     begin: int
     end: int
+
+
+class Connections(Protocol):
+    """Who is on the bus; ``bus_admin.py``."""
+
+    async def connections(self) -> list[Connection]: ...
 
 
 class Announcer(Protocol):
@@ -62,7 +70,7 @@ class ExpiryMonitor:
         self,
         engine: AsyncEngine,
         generations: Generations,
-        admin: BusAdmin,
+        admin: Connections,
         announcer: Announcer,
         pause: float,
         clock: Clock,
@@ -114,6 +122,7 @@ class ExpiryMonitor:
         for one in self._generations.counting:
             for role, ca in (("root", one.authority.root), ("issuing", one.authority.issuer.certificate)):
                 begin, end = (int(moment.timestamp()) for moment in (ca.not_valid_before_utc, ca.not_valid_after_utc))
+                begin += _BACKDATED
                 yield Watched(f"ca-{one.number}-{role}", f"{ca.serial_number:x}", begin, end)
 
     async def _connected(self) -> frozenset[str] | None:

@@ -87,12 +87,13 @@ class Pins:
                 pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _enforce(self) -> None:
+        began = self._clock.monotonic()
         self._unseen.set()
         await self._admin.ready()  # whose key must be in the list that is about to count
         await self.write()
         servers = await self._admin.reload()
         self._unseen.clear()
-        _log.debug("the bus reloaded", servers=servers)
+        _log.debug("the bus reloaded", servers=servers, ms=round((self._clock.monotonic() - began) * 1000))
 
 
 def _render(keys: set[str] | None) -> bytes:

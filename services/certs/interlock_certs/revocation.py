@@ -1,6 +1,6 @@
 """Revoking certificates and identities: refused by the bus within a second, by the edges, in the CRL and over OCSP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -8,10 +8,9 @@ from nats.errors import Error as NatsError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_certs import store
-from interlock_certs.bus_admin import BusAdmin, Connection
+from interlock_certs.bus_admin import Connection
 from interlock_certs.crl import reason_of
 from interlock_certs.models import ForeignRevocation, IssuedCertificate
-from interlock_certs.pins import Pins
 from interlock_certs.profiles import BUS
 from interlock_common.clock import Clock
 from interlock_common.database import transaction
@@ -40,6 +39,20 @@ class Announcer(Protocol):
     def identity_reinstated(self, actor: Actor, identity: str) -> None: ...
 
 
+class Pinning(Protocol):
+    """What has the bus forget a leaf; ``pins.py``."""
+
+    @property
+    def enforce(self) -> Callable[[], Awaitable[None]]: ...
+
+
+class Connections(Protocol):
+    """Who is on the bus, and the end of that; ``bus_admin.py``."""
+
+    async def connections(self) -> list[Connection]: ...
+    async def kick(self, connections: list[Connection]) -> None: ...
+
+
 class Edges(Protocol):
     """How the edges hear of it: a bucket that they mirror."""
 
@@ -52,8 +65,8 @@ class Revocations:
     def __init__(
         self,
         engine: AsyncEngine,
-        pins: Pins,
-        admin: BusAdmin,
+        pins: Pinning,
+        admin: Connections,
         edges: Edges,
         announcer: Announcer,
         changed: Callable[[], None],
