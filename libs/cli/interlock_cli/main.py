@@ -72,6 +72,7 @@ _group("prompts", "things", "prompts", "Prompts of all gateways: list, show, acc
 _group("users", "users", "app", "People and service accounts: list, add, change, remove, passwords.")
 _group("teams", "teams", "app", "Teams: list, make, members, invitations.")
 _group("roles", "roles", "app", "Roles: list, make, give, withdraw.")
+_group("migration", "migration", "app", "From tokens to client certificates: who still comes with tokens.")
 _group("tokens", "revoking", "tokens", "Tokens: revoke.")
 _group("revoke", "revoking", "app", "Revoke all tokens of a user, team, certificate or session, or every one.")
 _group("certs", "certificates.commands", "app", "Keys and certificates as files: make, check.")

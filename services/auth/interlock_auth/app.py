@@ -8,6 +8,7 @@ from interlock_auth.assertions import Assertions
 from interlock_auth.bus import BusOutlet, bind, bind_tokens, ensure_buckets
 from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.config import Settings
+from interlock_auth.credential_uses import CredentialUses
 from interlock_auth.errors import KeyUnusable
 from interlock_auth.federation import Federation, FederationRules
 from interlock_auth.fetching import GuardedFetcher
@@ -79,9 +80,11 @@ class Auth:
             sealer_of(settings), federation, clock,
         )  # fmt: skip
         self._federation.bind(service.bus)
+        credentials = CredentialUses(engine, clock)
+        credentials.bind(service.bus)
         self._housekeeping = Housekeeping(
             engine, self._keyring, self._principals, revocations, selectors, changing, uses, clock,
-            settings.housekeeping_interval, (oauth, self._federation),
+            settings.housekeeping_interval, (oauth, self._federation, credentials),
         )  # fmt: skip
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)

@@ -129,8 +129,8 @@ class Authenticator:
         self._require_fresh()
         limits = self._gate.limits(token.id, token.limits)
         ends = self._gate.admit(token.id, limits, address, now)
-        if counted and token.external is None:
-            self._gate.uses.count(token.id)
+        if counted:
+            self._count(token, principal, named)
         expires_at = token.expires_at if ends is None else min(token.expires_at, int(ends))
         scopes = limits.scopes if named is None else self._identities.narrowed(named, limits.scopes, server_id)
         teams = token.teams if token.external is None or principal.is_admin else principal.teams
@@ -138,6 +138,11 @@ class Authenticator:
             principal, token.id, token.traces, scopes, teams, expires_at,
             None if shown is None else shown.certificate, bound=token.bound_to is not None,
         )  # fmt: skip
+
+    def _count(self, token: VerifiedToken, principal: Principal, named: Named | None) -> None:
+        self._identities.used.count(principal.name, "token" if named is None else "both")
+        if token.external is None:
+            self._gate.uses.count(token.id)
 
     def counts(self, caller: Caller) -> bool:
         """Whether a caller that was let in would be let in now: its principal, its key and its token still count."""
@@ -168,6 +173,7 @@ class Authenticator:
             raise IdentityUnknown("the certificate, or the proxy, names no active principal")
         self._require_fresh()
         scopes = self._identities.narrowed(named, Scopes(), server_id)
+        self._identities.used.count(principal.name, "proxy" if named.certificate is None else "certificate")
         return caller_by_name(principal, named, scopes)
 
     def _token(self, raw: bytes) -> VerifiedToken:

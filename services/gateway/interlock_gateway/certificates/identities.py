@@ -7,6 +7,7 @@ from typing import Protocol
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Scopes
 from interlock_gateway.certificates.binding import Bindings
+from interlock_gateway.certificates.credential_uses import CredentialCounts
 from interlock_gateway.certificates.errors import CertificateRefused, CredentialsDisagree, IdentityUnknown
 from interlock_gateway.certificates.identity import IdentityRules, as_principal
 from interlock_gateway.certificates.peer import PeerCertificate
@@ -77,6 +78,7 @@ class Identities:
         self._clock = clock
         self._standing = standing
         self.bindings = bindings
+        self.used = CredentialCounts()
         self._rules = rules or IdentityRules()
         self._certificates_count = certificates_count
         self._pins = pins or Unpinned()

@@ -13,6 +13,7 @@ from interlock_gateway.rest import (
     documents,
     explain,
     grants,
+    migration,
     oauth,
     oauth_pages,
     openapi,
@@ -38,7 +39,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
     oauth, oauth_pages,
-    tokens, own_certificate, authority, revocations, explain, overview, audit, wellknown,
+    tokens, own_certificate, authority, revocations, explain, migration, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")
 """Paths whose bodies are whole documents."""

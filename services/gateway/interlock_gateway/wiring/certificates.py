@@ -7,7 +7,11 @@ from pathlib import Path
 import structlog
 
 from interlock_common.errors import ConfigurationError
+from interlock_common.messages import subjects
+from interlock_common.messages.common import Empty
+from interlock_common.messages.credential_uses import ReportCredentials
 from interlock_gateway.certificates.binding import Bindings
+from interlock_gateway.certificates.credential_uses import CredentialReports
 from interlock_gateway.certificates.crl_sources import SETTING as CRL_SETTING
 from interlock_gateway.certificates.crl_sources import CrlSources, require_issuers
 from interlock_gateway.certificates.crls import Crls
@@ -45,6 +49,12 @@ class Certificates:
     def start(self, ground: Ground, changed: Callable[[], None]) -> None:
         """Keep everything current from now on; ``changed`` is called when a certificate may not count any more."""
         background = ground.service.background
+
+        async def tell(said: ReportCredentials) -> Empty:
+            return await ground.bus.request(subjects.AUTH_CREDENTIAL_USED, said, Empty)
+
+        reports = CredentialReports(self.identities.used, tell, ground.bus.instance, ground.clock)
+        background(reports.run(), "credentials that are used")
         for each in self.followed:
             each.changed = changed
             background(each.follow(), "certificate rules")
