@@ -28,6 +28,8 @@ _TOLD_EVERY = 10.0
 
 type Protocols = Callable[[], asyncio.Protocol]
 type Context = Callable[[], ssl.SSLContext]
+type Refused = Callable[[str, str, int], None]
+"""Takes the reason, the address of the peer, and how many more there were since it was called last for this reason."""
 
 
 class Acceptor:
@@ -45,13 +47,14 @@ class Acceptor:
         seconds: float = HANDSHAKE_SECONDS,
         most: int = MOST_HANDSHAKES,
         clock: Clock = SYSTEM_CLOCK,
+        refused: Refused | None = None,
     ) -> None:
         self._listener = listener
         self._context = context
         self._protocols = protocols
         self._seconds = seconds
         self._most = most
-        self._told = _Told(clock)
+        self._told = _Told(clock, refused)
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[asyncio.Task[None], None] = {}
         self._pause: asyncio.TimerHandle | None = None
@@ -128,8 +131,9 @@ class Acceptor:
 class _Told:
     """Counts refusals, and says each reason at most once in a while: anybody can cause them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, also: Refused | None) -> None:
         self._clock = clock
+        self._also = also
         self._next: dict[str, tuple[float, int]] = {}
 
     def refused(self, reason: str, peer: str) -> None:
@@ -142,6 +146,9 @@ class _Told:
         if len(self._next) > _AT_ONCE:
             self._next.clear()
         self._next[reason] = (now + _TOLD_EVERY, 0)
-        # Balancers and monitors connect and leave, all day long.
-        say = _log.debug if reason == LEFT else _log.warning
-        say("a TLS handshake failed", reason=reason, peer=peer, more_since=unsaid)
+        if reason == LEFT:  # balancers and monitors connect and leave, all day long
+            _log.debug("a TLS handshake failed", reason=reason, peer=peer, more_since=unsaid)
+            return
+        _log.warning("a TLS handshake failed", reason=reason, peer=peer, more_since=unsaid)
+        if self._also is not None:
+            self._also(reason, peer, unsaid)

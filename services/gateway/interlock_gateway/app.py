@@ -3,13 +3,15 @@
 import asyncio
 import socket
 
+from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.runtime import Service, running
 from interlock_gateway.config import Settings
 from interlock_gateway.server import GRACE_SECONDS, listen
+from interlock_gateway.tls_front.front import TlsFront
 from interlock_gateway.wiring.callers import callers_at
 from interlock_gateway.wiring.endpoints import mcp_at
 from interlock_gateway.wiring.ground import Ground
-from interlock_gateway.wiring.listening import server_at
+from interlock_gateway.wiring.listening import front_of, server_at
 from interlock_gateway.wiring.management import management_at
 from interlock_gateway.wiring.revoking import Revoking
 from interlock_gateway.wiring.upstreams import upstreams_at
@@ -17,14 +19,15 @@ from interlock_gateway.wiring.upstreams import upstreams_at
 
 async def serve(settings: Settings) -> None:
     """Run an edge with ``settings``."""
+    front = front_of(settings, SYSTEM_CLOCK)
     async with running(settings, "gateway", description="the edge: MCP and REST") as service:
-        await Edge(settings, service).run()
+        await Edge(settings, service, front).run()
 
 
 class Edge:
     """One edge process, from its settings to its listener."""
 
-    def __init__(self, settings: Settings, service: Service) -> None:
+    def __init__(self, settings: Settings, service: Service, front: TlsFront | None) -> None:
         self._service = service
         self._settings = settings
         self._ground = ground = Ground.of(settings, service)
@@ -35,7 +38,7 @@ class Edge:
         self._revoking.follow(ground.mirrors)
         self._mcp = mcp_at(ground, self._callers, self._to)
         rest = management_at(ground, self._callers, self._to)
-        self._server = server_at(ground, self._callers, self._mcp, rest)
+        self._server = server_at(ground, self._callers, self._mcp, rest, front)
         self._serving: asyncio.Task[None] | None = None
         self._report_health()
 

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from interlock_common.errors import ConfigurationError
-from interlock_common.tls_accept import Acceptor
+from interlock_common.tls_accept import Acceptor, Refused
 from interlock_gateway.endpoints.mcp import McpEndpoint
 from interlock_gateway.endpoints.reply import Send
 from interlock_gateway.endpoints.requests import Receive, Scope
@@ -82,9 +82,10 @@ class EdgeServer(uvicorn.Server):
     With a ``front`` it speaks TLS, and nothing else.
     """
 
-    def __init__(self, config: uvicorn.Config, front: TlsFront | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, front: TlsFront | None, refused: Refused | None) -> None:
         super().__init__(config)
         self.front = front
+        self._refused = refused
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -96,7 +97,7 @@ class EdgeServer(uvicorn.Server):
             return
         await super().startup([])
         for listener in sockets or []:
-            acceptor = Acceptor(listener, self.front.context, self._protocol)
+            acceptor = Acceptor(listener, self.front.context, self._protocol, refused=self._refused)
             acceptor.start(self.config.backlog)
             self.servers.append(acceptor)  # pyright: ignore[reportArgumentType] - what uvicorn calls of a server, it has
 
@@ -112,7 +113,8 @@ class EdgeServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def make_server(app: Any, front: TlsFront | None = None) -> EdgeServer:
+def make_server(app: Any, front: TlsFront | None = None, refused: Refused | None = None) -> EdgeServer:
+    """With ``front`` it speaks TLS; ``refused`` hears of handshakes that failed."""
     config = uvicorn.Config(
         app,
         loop="none",  # the process runs uvloop already
@@ -131,7 +133,7 @@ def make_server(app: Any, front: TlsFront | None = None) -> EdgeServer:
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=_BACKLOG,
     )  # fmt: skip
-    return EdgeServer(config, front)
+    return EdgeServer(config, front, refused)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import structlog
 from cryptography import x509
+from opentelemetry.metrics import CallbackOptions, Observation
 
+from interlock_common import telemetry
 from interlock_common.clock import Clock
 from interlock_common.tls_handshake import ServerContext
 from interlock_gateway.tls_front.automatic import Automatic, listed_names
+from interlock_gateway.tls_front.lifetime import Lifetime
 from interlock_gateway.tls_front.material import (
     Named,
     UnusableFrontEnd,
@@ -116,10 +119,15 @@ class TlsFront:
         self._source = source
         self._clock = clock
         self._ensured = clock.monotonic()
+        self._lifetime = Lifetime(clock)
         if source.automatic is not None:
             source.automatic.ensure()
         self._seen = source.stamp()
         self._context, self.leaf = source.load(clock.now())
+        telemetry.meter().create_observable_gauge(
+            telemetry.CERTIFICATE_TIME_LEFT, [self._observe], unit="s",
+            description="how long the certificate of the front end still counts",
+        )  # fmt: skip
         for doubt in source.doubts():
             _log.warning("clients may not take the certificate", doubt=doubt)
         self._say("TLS is served")
@@ -138,6 +146,7 @@ class TlsFront:
     async def look(self) -> bool:
         """Take what the files hold now; True when the next handshake gets something new."""
         await self._keep_automatic()
+        self._lifetime.look(self.leaf)
         stamp = self._source.stamp()
         if stamp == self._seen:
             return False
@@ -156,6 +165,10 @@ class TlsFront:
         if automatic is not None and now - self._ensured >= _ENSURED_EVERY:
             self._ensured = now
             await asyncio.to_thread(automatic.ensure)
+
+    def _observe(self, _options: CallbackOptions) -> list[Observation]:
+        left = (self.leaf.not_valid_after_utc - self._clock.now()).total_seconds()
+        return [Observation(left, {telemetry.IDENTITY: "front end"})]
 
     def _say(self, event: str) -> None:
         source = self._source

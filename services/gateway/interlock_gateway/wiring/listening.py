@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from interlock_common.clock import Clock
 from interlock_gateway.certificates.front import App, CertificateFront, NamedProxies, Trust
+from interlock_gateway.config import Settings
 from interlock_gateway.endpoints.requests import Scope
 from interlock_gateway.guard.buckets import ONE, Buckets, Rate
 from interlock_gateway.guard.front import Guard, KeptOut
@@ -16,7 +18,13 @@ from interlock_gateway.wiring.ground import Ground
 _NOTED = Rate(0.1, 1)
 
 
-def server_at(ground: Ground, callers: Callers, mcp: McpSide, rest: Any) -> EdgeServer:
+def front_of(settings: Settings, clock: Clock) -> TlsFront | None:
+    """TLS as the settings ask for it; raises ConfigurationError, before anything else has begun."""
+    source = Source.of(settings, clock)
+    return TlsFront(source, clock) if source is not None else None
+
+
+def server_at(ground: Ground, callers: Callers, mcp: McpSide, rest: Any, front: TlsFront | None) -> EdgeServer:
     """The HTTP server of everything that clients reach."""
     settings = ground.settings
     router = Router(mcp.endpoints, rest, mcp.sockets)
@@ -24,12 +32,12 @@ def server_at(ground: Ground, callers: Callers, mcp: McpSide, rest: Any) -> Edge
     def kept_out(error: KeptOut, scope: Scope) -> None:
         _record(mcp.recorder, error, scope)
 
-    source = Source.of(settings, ground.clock)
+    def refused(reason: str, address: str, more: int) -> None:
+        detail: dict[str, object] = {"reason": reason, "more_since": more}
+        mcp.recorder.noticed("tls.handshake_refused", address, f"port {settings.port}", detail)
+
     guard = Guard(router, callers.limits, settings.proxies, settings.cors, settings.security_headers, kept_out)
-    return make_server(
-        _before(guard, ground, callers, mcp.recorder),
-        TlsFront(source, ground.clock) if source is not None else None,
-    )
+    return make_server(_before(guard, ground, callers, mcp.recorder), front, refused)
 
 
 def _before(app: App, ground: Ground, callers: Callers, recorder: Recorder) -> CertificateFront:
