@@ -57,12 +57,8 @@ class Issuer:
 
 
 def key_identifier(certificate: x509.Certificate) -> bytes:
-    """The subject key identifier of a CA; computed (RFC 5280, section 4.2.1.2) where it names none."""
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        key: Any = certificate.public_key()
-        return x509.SubjectKeyIdentifier.from_public_key(key).digest
+    """The subject key identifier of a CA, by which it is told from others of its name."""
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
@@ -139,20 +135,27 @@ def name_of(certificate: x509.Certificate) -> str:
 
 
 def _check_ca(certificate: x509.Certificate, below: int, source: object) -> None:
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        constraints = x509.BasicConstraints(ca=False, path_length=None)
-    if not constraints.ca:
-        raise ChainBroken(f"{name_of(certificate)} in {source} is no CA certificate (basicConstraints)")
+    """What services, which verify as strictly as RFC 5280 allows, demand of a CA."""
+    here = f"{name_of(certificate)} in {source}"
+    constraints = _extension(certificate, x509.BasicConstraints)
+    if constraints is None or not constraints.ca:
+        raise ChainBroken(f"{here} is no CA certificate (basicConstraints)")
     if constraints.path_length is not None and constraints.path_length < below:
-        raise ChainBroken(f"{name_of(certificate)} in {source} allows {constraints.path_length} CAs below it (pathLen)")
+        raise ChainBroken(f"{here} allows {constraints.path_length} CAs below it (pathLen)")
+    usage = _extension(certificate, x509.KeyUsage)
+    if usage is None or not usage.key_cert_sign:
+        raise ChainBroken(f"{here} does not say that it may sign certificates (keyUsage with keyCertSign)")
+    if _extension(certificate, x509.SubjectKeyIdentifier) is None:
+        raise ChainBroken(f"{here} has no subjectKeyIdentifier")
+    if certificate.subject != certificate.issuer and _extension(certificate, x509.AuthorityKeyIdentifier) is None:
+        raise ChainBroken(f"{here} has no authorityKeyIdentifier")
+
+
+def _extension[E: x509.ExtensionType](certificate: x509.Certificate, kind: type[E]) -> E | None:
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return
-    if not usage.key_cert_sign:
-        raise ChainBroken(f"{name_of(certificate)} in {source} may not sign certificates (keyUsage)")
+        return None
 
 
 def _is_issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:

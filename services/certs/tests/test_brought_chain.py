@@ -57,7 +57,7 @@ def name(text: str) -> x509.Name:
 
 def make(
     text: str, now: datetime, above: Ca | None = None, *, key: Any = None, ca: bool = True, path: int | None = None,
-    days: tuple[float, float] = (-1, 1000), sign: bool = True, key_id: bool = True,
+    days: tuple[float, float] = (-1, 1000), sign: bool = True, own_id: bool = True, above_id: bool = True,
 ) -> Ca:  # fmt: skip
     key = key or ec.generate_private_key(ec.SECP384R1())
     usage = x509.KeyUsage(False, False, False, False, False, sign, sign, False, False)
@@ -69,8 +69,11 @@ def make(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=path if ca else None), critical=True)
         .add_extension(usage, critical=True)
     )  # fmt: skip
-    if key_id:
+    if own_id:
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    if above_id and above is not None:
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(above.key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
     return Ca(builder.sign(above.key if above else key, hashes.SHA384()), key)
 
 
@@ -120,16 +123,6 @@ def test_leaves_of_a_brought_chain_are_verified_by_its_root(
     assert len(verifier.verify(leaf.certificate, between).chain) == 4
 
 
-def test_an_issuing_ca_without_a_key_identifier_is_taken(
-    enterprise: Enterprise, plan: Plan, clock: ManualClock, tmp_path: Path
-) -> None:
-    enterprise.issuing = make("Example Interlock CA", enterprise.now, enterprise.policy, key_id=False)
-    enterprise.write()
-    leaf = Authority.open(tmp_path, plan, clock).issue("auth", KEY, Grant(DAY)).certificate
-    named = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    assert named == x509.SubjectKeyIdentifier.from_public_key(enterprise.issuing.key.public_key()).digest
-
-
 def test_a_leaf_never_outlives_the_chain(
     enterprise: Enterprise, plan: Plan, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -166,7 +159,13 @@ def test_what_is_wrong_with_a_brought_chain_is_told_apart(
     refused(ChainBroken, "is no CA certificate")
     mute = make("Example Interlock CA", now, policy, sign=False)
     enterprise.write(mute, policy, key=mute.key)
-    refused(ChainBroken, "may not sign certificates")
+    refused(ChainBroken, r"does not say that it may sign certificates \(keyUsage")
+    for nameless, what in (
+        (make("Example Interlock CA", now, policy, own_id=False), "subjectKeyIdentifier"),
+        (make("Example Interlock CA", now, policy, above_id=False), "authorityKeyIdentifier"),
+    ):
+        enterprise.write(nameless, policy, key=nameless.key)
+        refused(ChainBroken, f"has no {what}")
     narrow = make("Example Policy CA", now, root, path=0)
     below = make("Example Interlock CA", now, narrow)
     enterprise.write(below, narrow, key=below.key)

@@ -40,7 +40,8 @@ class OfflineRoot:
         self._clock = clock
         (directory / "issuing.ext").write_text(EXTENSIONS)
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-noenc", "-days", "3650",
-                "-subj", "/O=Example/CN=Example Offline Root", "-keyout", "root.key", "-out", "root.crt",
+                "-subj", "/O=Example/CN=Example Offline Root", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                "-keyout", "root.key", "-out", "root.crt",
                 directory=directory)  # fmt: skip
 
     def sign(self, request: Path, days: int = 365) -> bytes:
