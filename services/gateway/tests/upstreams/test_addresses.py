@@ -36,9 +36,7 @@ def test_listed_networks_are_allowed_and_others_are_not() -> None:
     policy.check(URL("http://10.1.2.3/"))
 
 
-@pytest.mark.parametrize(
-    "host", ["2852039166", "127.1", "0177.0.0.1", "0251.0376.0251.0376", "127.0.0.1.", "1.2.3.4.5"]
-)
+@pytest.mark.parametrize("host", ["2852039166", "127.1", "0251.0376.0251.0376", "127.0.0.1.", "1.2.3.4.5"])
 def test_figures_that_only_a_socket_takes_for_an_address_are_refused(host: str) -> None:
     for policy in (AddressPolicy(), AddressPolicy(allow_private=True)):
         with pytest.raises(AddressForbidden):
