@@ -73,8 +73,11 @@ class Certs:
         profiles = read_profiles(settings.profiles_file, settings.trust_domain, lifetime)
         cluster = settings.cluster
         accounts = None if cluster is None else ServiceAccounts(cluster, clock)
+        self._successors = Successors(bus, clock)
+        self._successors.bind()
         self._issuing = Issuing(
-            self._generations, self._drops, engine, announcer, profiles, clock, accounts, self._admit
+            self._generations, self._drops, engine, announcer, profiles, clock, accounts, self._admit,
+            self._successors.renewed,
         )
         directory, bus_lifetime = settings.identity_dir, timedelta(seconds=settings.bus_leaf_lifetime)
         # The listener needs host names, and a leaf for the bus must have none: the bus would map them to users.
@@ -98,8 +101,6 @@ class Certs:
         look = min(_LONGEST_LOOK, settings.leaf_lifetime / _LOOKS)
         self._monitor = ExpiryMonitor(engine, self._generations, admin, announcer, look, clock)
         bind(bus, self._issuing, peers, self._revocations, self._rotation)
-        self._successors = Successors(bus, clock)
-        self._successors.bind()
         service.renewer = Renewer(service.identity, bus, clock, obtain=self._on_bus.renew)
         bus.on_connected(self._publish_again)
         self._trust: Trust

@@ -43,6 +43,9 @@ _SIGN_SECONDS = 10.0
 type Admit = Callable[[], Awaitable[None]]
 """Has the bus take what was issued."""
 
+type Renewed = Callable[[x509.Certificate, Leaf], Awaitable[None]]
+"""Is told of a certificate and of the leaf that takes its place, before anybody gets that."""
+
 
 class Signing(Protocol):
     """What signs: ``Authority``, or ``Generations`` of them."""
@@ -82,6 +85,7 @@ class Issuing:
         clock: Clock,
         accounts: Accounts | None = None,
         admit: Admit | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
         self._signing = signing
         self._drops = drops
@@ -91,6 +95,7 @@ class Issuing:
         self._clock = clock
         self._accounts = accounts
         self._admit = admit
+        self._renewed = renewed
 
     async def enrol(self, identity: str | None, secret: str, csr: bytes) -> Leaf:
         """The first leaf of the identity whose join token, or service-account token, ``secret`` is.
@@ -120,6 +125,8 @@ class Issuing:
                 raise RequestRejected("subject and names of the request must be those of the certificate it replaces")
             leaf = await self._sign(identity, request.key, self._profiles.grant(identity, request))
             await store.add_leaf(session, leaf, renewal=True)
+        if self._renewed is not None:
+            await self._renewed(shown, leaf)
         await self._tell(leaf, renewal=True)
         return leaf
 

@@ -1,11 +1,17 @@
 """Which certificate was issued in place of which, so that tokens bound to the first work with the second."""
 
-import structlog
+import base64
 
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from nats.errors import Error as NatsError
+
+from interlock_certs.authority import Leaf
 from interlock_common import kv
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
-from interlock_common.errors import InvalidInput
+from interlock_common.errors import InterlockError, InvalidInput
 from interlock_common.messages import subjects
 from interlock_common.messages.certs import Succeed, Successor
 from interlock_common.messages.common import Empty
@@ -31,6 +37,16 @@ class Successors:
         """Answer those who say that a certificate was renewed, whichever CA did that."""
         self._bus.endpoint(subjects.CERTS_CERTIFICATE_SUCCEED, Succeed, self.succeed)
 
+    async def renewed(self, before: x509.Certificate, leaf: Leaf) -> None:
+        """Publish what certs issued itself; while the bus is away the owner has to say it, as no renewal waits."""
+        said = Succeed(
+            _thumbprint(before), _thumbprint(leaf.certificate), int(leaf.not_after.timestamp()), leaf.identity
+        )  # fmt: skip
+        try:
+            await self.succeed(said)
+        except (InterlockError, NatsError, TimeoutError) as error:
+            _log.warning("successor not published", identity=leaf.identity, reason=str(error) or type(error).__name__)
+
     async def succeed(self, said: Succeed) -> Empty:
         """Publish a successor before anybody shows it; a second one for the same certificate takes the place."""
         now = int(self._clock.time())
@@ -43,3 +59,8 @@ class Successors:
         await kv.put(self._bus, CERTIFICATE_SUCCESSORS, said.certificate, successor, ttl=lifetime)
         _log.info("certificate renewed", certificate=said.certificate, successor=said.successor, by=said.principal)
         return Empty()
+
+
+def _thumbprint(certificate: x509.Certificate) -> str:
+    """``x5t#S256`` (RFC 8705, section 3.1)."""
+    return base64.urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).decode().rstrip("=")
