@@ -7,13 +7,13 @@ reload finds no longer in it. So a leaf is written here before its owner gets it
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_certs import store
-from interlock_certs.bus_admin import BusAdmin
 from interlock_certs.errors import DropUnusable
 from interlock_certs.gathering import Gathered
 from interlock_common.clock import Clock
@@ -24,6 +24,13 @@ from interlock_common.tls import write_atomically
 _log = structlog.get_logger()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
 FILE = "pins.conf"
+
+
+class Reloading(Protocol):
+    """What has the bus read its files anew; ``bus_admin.py``."""
+
+    async def ready(self) -> None: ...
+    async def reload(self) -> int: ...
 
 
 class Pins:
@@ -38,7 +45,7 @@ class Pins:
         self,
         engine: AsyncEngine,
         directory: Path,
-        admin: BusAdmin,
+        admin: Reloading,
         issuers: Callable[[], Sequence[str]],
         grace: float,
         clock: Clock,
