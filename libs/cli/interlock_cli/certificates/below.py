@@ -14,6 +14,7 @@ from interlock_cli.certificates.files import Writing, is_there
 from interlock_cli.certificates.form import ORGANIZATION, Leaf, Purpose
 from interlock_cli.certificates.front import FRONT_NAMES, alternative_names
 from interlock_cli.certificates.names import client_name, constraint, plugin_name
+from interlock_cli.certificates.names import organization as checked_organization
 from interlock_cli.certificates.passphrases import CA_VARIABLE, find_passphrase
 from interlock_cli.certificates.pem import read_file
 from interlock_cli.certificates.plugin_config import ExternalPlugin
@@ -110,10 +111,10 @@ def make_gateway(mcp: Path, branch: Branch) -> None:
 def make_plugin(mcp: Path, branch: Branch, plugin: ExternalPlugin, names: Sequence[str] = ()) -> None:
     """``plugins/<name>/``: what the server of a plugin shows. Raises CertificateError."""
     name = plugin_name(plugin.name)
-    branch.ensure_ca()
     host = f"mcp-plugin-{name}"
     own = (name, host, "localhost", "127.0.0.1")
     leaf = Leaf(host, alternative_names(own, (plugin.host,) if plugin.host else (), names), Purpose.SERVER)
+    branch.ensure_ca()
     branch.make_leaf(mcp / "plugins" / name, "server", leaf, combined=False)
 
 
@@ -128,15 +129,15 @@ def make_all(mcp: Path, branch: Branch, plugins: Iterable[ExternalPlugin]) -> No
 def make_client(branch: Branch, name: str, names: Sequence[str] = (), organization: str = ORGANIZATION) -> None:
     """A client of the gateway: a person or a service. Raises CertificateError."""
     name = client_name(name)
+    leaf = Leaf(name, alternative_names((name,), names), Purpose.CLIENT, checked_organization(organization))
     branch.ensure_ca()
-    leaf = Leaf(name, alternative_names((name,), names), Purpose.CLIENT, organization)
     branch.make_leaf(branch.folder, name, leaf, combined=True)
 
 
 def make_mtls(branch: Branch, names: Sequence[str] = ()) -> None:
     """The CA, a server and one client, as front ends for mutual TLS want them. Raises CertificateError."""
-    branch.ensure_ca()
     server = Leaf("localhost", alternative_names(FRONT_NAMES, names), Purpose.SERVER)
+    branch.ensure_ca()
     branch.make_leaf(branch.folder, "server", server, combined=False)
     make_client(branch, "client")
 

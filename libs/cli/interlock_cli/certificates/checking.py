@@ -139,7 +139,11 @@ def _check_mode(key_path: Path) -> Iterator[Finding]:
 
 def _check_chain(path: Path, chain: Sequence[x509.Certificate], asked: Asked) -> Iterator[Finding]:
     leaf, anchors = chain[0], list(asked.anchors)
-    if is_self_signed(leaf):
+    if leaf in anchors:
+        return
+    if leaf.subject == leaf.issuer and not anchors:
+        if not is_self_signed(leaf) and not _is_weakly_signed(leaf):
+            yield Finding("untrusted", Level.ERROR, "its own signature does not hold")
         return
     beside = path.with_name("ca.crt")
     if not anchors and beside != path and is_there(beside):
@@ -155,16 +159,18 @@ def _check_chain(path: Path, chain: Sequence[x509.Certificate], asked: Asked) ->
 
 
 def _check_strength(leaf: x509.Certificate) -> Iterator[Finding]:
-    try:
-        used = leaf.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        yield Finding("weak_signature", Level.ERROR, "its signature is of a kind that is not supported")
-    else:
-        if isinstance(used, _WEAK):
-            yield Finding("weak_signature", Level.ERROR, f"it is signed with {used.name.upper()}")
+    if leaf.subject != leaf.issuer and _is_weakly_signed(leaf):  # a root is trusted without its signature
+        yield Finding("weak_signature", Level.ERROR, "it is signed with MD5, SHA-1 or something unknown")
     key = leaf.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         yield Finding("weak_key", Level.ERROR, f"its RSA key has {key.key_size} bits only")
+
+
+def _is_weakly_signed(leaf: x509.Certificate) -> bool:
+    try:
+        return isinstance(leaf.signature_hash_algorithm, _WEAK)
+    except UnsupportedAlgorithm:
+        return True
 
 
 def _key_beside(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ from interlock_cli.certificates.finding import certificate_files
 from interlock_cli.certificates.options import FOLDER, Folder
 from interlock_cli.certificates.passphrases import KEY_VARIABLE, find_passphrase
 from interlock_cli.certificates.reading import read_certificates
-from interlock_cli.certificates.text import describe, fingerprint_of, names_of
+from interlock_cli.certificates.text import describe, fingerprint_of, names_of, serial_of
 from interlock_cli.connection import AsJson, errors, plain, print_json, print_table
 from interlock_common.clock import SYSTEM_CLOCK
 
@@ -106,7 +106,7 @@ def _document(checked: Checked) -> dict[str, Any]:
     if leaf is not None:
         document |= {
             "subject": leaf.subject.rfc4514_string(), "issuer": leaf.issuer.rfc4514_string(),
-            "names": names_of(leaf), "serial": f"{leaf.serial_number:x}", "fingerprint": fingerprint_of(leaf),
+            "names": names_of(leaf), "serial": serial_of(leaf), "fingerprint": fingerprint_of(leaf),
             "not_before": leaf.not_valid_before_utc.isoformat(), "not_after": leaf.not_valid_after_utc.isoformat(),
         }  # fmt: skip
     return document

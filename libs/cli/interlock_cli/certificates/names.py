@@ -14,6 +14,7 @@ _CLIENT = re.compile(
 )
 _MAX_COMMON_NAME = 64
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/]\S*")
 _MAX_HOST = 253
 _TAKEN = frozenset({"ca", "server"})
 _SHOWN = 60
@@ -37,13 +38,20 @@ def client_name(name: str) -> str:
     return name
 
 
+def organization(text: str) -> str:
+    """The ``O`` of a subject (RFC 5280, ub-organization-name). Raises NameRefused."""
+    if not text.strip() or len(text) > _MAX_COMMON_NAME or not text.isprintable():
+        raise NameRefused(f"{_shown(text)} is no organization: 1 to {_MAX_COMMON_NAME} characters that can be printed")
+    return text
+
+
 def alternative_name(text: str) -> x509.GeneralName:
     """An address, a URI, an e-mail address or a host name, told apart by their look. Raises NameRefused."""
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         pass
-    if "://" in text:
+    if _URI.fullmatch(text):
         return _ascii(x509.UniformResourceIdentifier, text, "a URI")
     if "@" in text:
         return _ascii(x509.RFC822Name, text, "an e-mail address")

@@ -1,5 +1,6 @@
 """A certificate in full, for people: what ``openssl x509 -text`` tells, without the parts that nobody reads."""
 
+import warnings
 from collections.abc import Iterator
 from functools import singledispatch
 
@@ -41,10 +42,16 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
     return "sha256:" + certificate.fingerprint(hashes.SHA256()).hex()
 
 
+def serial_of(certificate: x509.Certificate) -> str:
+    """In hexadecimal; some old roots have one that is not positive, which the library warns about each time."""
+    with warnings.catch_warnings(action="ignore"):
+        return f"{certificate.serial_number:x}"
+
+
 def _fields(certificate: x509.Certificate) -> Iterator[tuple[str, str]]:
     yield "subject", certificate.subject.rfc4514_string() or "(empty)"
     yield "issuer", certificate.issuer.rfc4514_string() or "(empty)"
-    yield "serial", f"{certificate.serial_number:x}"
+    yield "serial", serial_of(certificate)
     yield "not before", f"{certificate.not_valid_before_utc:{_MOMENT}}"
     yield "not after", f"{certificate.not_valid_after_utc:{_MOMENT}}"
     yield "key", _key(certificate)

@@ -153,6 +153,18 @@ def test_an_issuer_that_is_no_ca_is_told(tmp_path: Path, shop: Workshop) -> None
     assert "is no CA" in finding.text
 
 
+def test_a_root_that_was_changed_does_not_hold(tmp_path: Path, shop: Workshop) -> None:
+    Branch(shop, "CA", tmp_path, 9, 90).make_ca()
+    path = tmp_path / "ca.crt"
+    root = x509.load_pem_x509_certificate(path.read_bytes())
+    assert codes(check(path, asked(shop))) == {}
+    assert codes(check(path, asked(shop, anchors=(root,)))) == {}
+    der = root.public_bytes(Encoding.DER)
+    changed = x509.load_der_x509_certificate(der[:-1] + bytes([der[-1] ^ 1]))
+    path.write_bytes(changed.public_bytes(Encoding.PEM))
+    assert codes(check(path, asked(shop))) == {"untrusted": Level.ERROR}
+
+
 def test_without_its_ca_a_chain_is_not_judged(tmp_path: Path, shop: Workshop) -> None:
     everything(tmp_path, shop)
     (tmp_path / "gateway/ca.crt").unlink()

@@ -227,7 +227,15 @@ def test_a_client_is_never_called_like_a_file_beside_it(certs: Any, name: str) -
     assert certs.files() == set()
 
 
-@pytest.mark.parametrize("name", ["a b", "http//x", "-", "a" * 254, "bücher.example", "a@b c", "x\n", "1.2.3.4/8"])
+@pytest.mark.parametrize("organization", ["", " ", "x" * 65, "a\nb"])
+def test_an_organization_fits_into_a_subject(certs: Any, organization: str) -> None:
+    assert certs("client", "ada", "--organization", organization).exit_code == 2
+    assert certs.files() == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "http//x", "http://", "://x", "ada@", "-", "a" * 254, "bücher.example", "a@b c", "x\n", "1.2.3.4/8"]
+)
 def test_an_alternative_name_is_a_name(certs: Any, name: str) -> None:
     assert certs("front", "--san", name).exit_code == 2
     assert certs.files() == set()
