@@ -5,6 +5,7 @@
 the others in ``CA_DIR/ca-<number>``; what each is good for is in the database.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,7 +71,7 @@ class Generations:
         """Read which CAs there are; the first is made where there is none. Raises AuthorityUnusable."""
         async with transaction(self._engine) as session:
             if not await store.generations(session):
-                self._open(self._directory)
+                await asyncio.to_thread(self._open, self._directory)
                 await self._set(session, 1, "active")
                 await store.count_up(session, _BUNDLE)
         await self._read()
@@ -137,7 +138,7 @@ class Generations:
         number = self._counting[-1].number + 1 if step == "prepare" else self._in_turn(step).number
         if step == "prepare":
             number = max(number, *(revoked + 1 for revoked in self._revoked), 2)
-            self._open(self._folder(number))
+            await asyncio.to_thread(self._open, self._folder(number))  # RSA keys take seconds, tokens may be far
         async with transaction(self._engine) as session:
             match step:
                 case "prepare":
@@ -168,11 +169,12 @@ class Generations:
             rows = await store.generations(session)
             bundle = await store.counted(session, _BUNDLE)
         opened = {one.number: one.authority for one in self._counting}
+        for row in rows:
+            if row.number not in opened and row.state != "revoked":
+                opened[row.number] = await asyncio.to_thread(self._open, self._folder(row.number))
         self._revoked = tuple(row.number for row in rows if row.state == "revoked")
         self._counting = tuple(
-            Generation(row.number, _state(row.state), opened.get(row.number) or self._open(self._folder(row.number)))
-            for row in rows
-            if row.state != "revoked"
+            Generation(row.number, _state(row.state), opened[row.number]) for row in rows if row.state != "revoked"
         )
         self.bundle = bundle
 
