@@ -7,7 +7,11 @@ from fastapi import Response
 
 from interlock_common.messages.oauth import MCP_SCOPES
 
-_CLIENT_AUTH = ("none", "client_secret_basic", "client_secret_post")
+_CLIENT_PROOF = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+_CLIENT_AUTH = ("none", *_CLIENT_PROOF)
+_ASSERTION_ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
 
 
 class AccessToken(msgspec.Struct, frozen=True):
@@ -60,9 +64,17 @@ class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
     scopes_supported: tuple[str, ...] = MCP_SCOPES
     response_types_supported: tuple[str, ...] = ("code",)
     response_modes_supported: tuple[str, ...] = ("query",)
-    grant_types_supported: tuple[str, ...] = ("authorization_code", "refresh_token")
+    grant_types_supported: tuple[str, ...] = (
+        "authorization_code",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    )
     token_endpoint_auth_methods_supported: tuple[str, ...] = _CLIENT_AUTH
+    token_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = _ASSERTION_ALGORITHMS
     revocation_endpoint_auth_methods_supported: tuple[str, ...] = _CLIENT_AUTH
+    revocation_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = _ASSERTION_ALGORITHMS
+    introspection_endpoint_auth_methods_supported: tuple[str, ...] = _CLIENT_PROOF
+    introspection_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = _ASSERTION_ALGORITHMS
     code_challenge_methods_supported: tuple[str, ...] = ("S256",)
     authorization_response_iss_parameter_supported: bool = True
 

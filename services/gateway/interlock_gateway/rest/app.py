@@ -13,6 +13,7 @@ from interlock_gateway.rest import (
     documents,
     explain,
     grants,
+    issuers,
     migration,
     oauth,
     oauth_pages,
@@ -20,6 +21,7 @@ from interlock_gateway.rest import (
     overview,
     own_certificate,
     problems,
+    provider_pages,
     reverse,
     revocations,
     roles,
@@ -38,7 +40,7 @@ from interlock_gateway.rest.well_known_files import WellKnownFiles
 
 _ROUTERS = (
     upstreams, openapi, servers, things, configuration, reverse, grants, consents, users, teams, roles,
-    oauth, oauth_pages,
+    oauth, oauth_pages, provider_pages, issuers,
     tokens, own_certificate, authority, revocations, explain, migration, overview, audit, wellknown,
 )  # fmt: skip
 _DOCUMENTS = re.compile(r"/import|/gateways/(?:[A-Za-z0-9_-]{1,64}/)?openapi")

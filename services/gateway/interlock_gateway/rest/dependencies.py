@@ -14,6 +14,7 @@ from interlock_common.messages.catalog import CatalogItem
 from interlock_common.messages.common import Actor
 from interlock_common.messages.explaining import Asked, Explanation
 from interlock_common.messages.gateway import Tunnel
+from interlock_common.messages.issuers import TrustedIssuer
 from interlock_gateway.guard.cookies import CookieRules
 from interlock_gateway.rest.client_documents import ClientDocuments
 from interlock_gateway.upstreams.oauth.consents import Consents
@@ -74,6 +75,7 @@ class RestDependencies:
     explain: Callable[[Asked], Explanation] = unexplained
     public_url: str = ""
     oauth: OAuthFace = field(default_factory=OAuthFace)
+    issuers: View[TrustedIssuer] | None = None
     clock: Clock = SYSTEM_CLOCK
 
 

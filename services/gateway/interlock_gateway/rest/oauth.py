@@ -28,6 +28,7 @@ from interlock_gateway.rest.documents import says
 from interlock_gateway.rest.oauth_requests import (
     ClientCredentials,
     RequestRefused,
+    Target,
     TargetRefused,
     credentials,
     form,
@@ -97,10 +98,10 @@ async def remove(client_id: str, actor: CurrentActor, deps: Deps) -> Response:
     return answer(Status("removed"))
 
 
-@router.post("/oauth/token", responses=says(TokenAnswer), summary="Get tokens for a code or a refresh token",
+@router.post("/oauth/token", responses=says(TokenAnswer), summary="Get tokens for a code, a refresh token or a token",
              openapi_extra=_OPEN)  # fmt: skip
 async def token(request: Request, deps: Deps) -> Response:
-    """A form as in RFC 6749, sections 4.1.3 and 6."""
+    """A form as in RFC 6749, sections 4.1.3 and 6, or RFC 8693, section 2.1."""
     try:
         said = await form(request)
         client = credentials(request, said)
@@ -122,7 +123,7 @@ async def revoke(request: Request, deps: Deps) -> Response:
             asked = RevokeGrantedToken(said["token"], actor=await deps.authenticate(request))
         else:
             client = credentials(request, said)
-            asked = RevokeGrantedToken(said["token"], client.id, client.secret, client.method)
+            asked = RevokeGrantedToken(said["token"], client.id, client.secret, client.method, public_url(request))
         await deps.bus.request(subjects.AUTH_OAUTH_REVOKE, asked, Empty, timeout=_SECONDS)
     except InterlockError as error:
         return _refused(error)
@@ -130,11 +131,23 @@ async def revoke(request: Request, deps: Deps) -> Response:
 
 
 @router.post("/oauth/introspect", responses=says(Introspection), summary="Ask what a token is worth (RFC 7662)")
-async def introspect(request: Request, actor: CurrentActor, deps: Deps) -> Response:
-    """Needs the permission ``tokens.read``; other people's tokens are not active to those who are no administrators."""
+async def introspect(request: Request, deps: Deps) -> Response:
+    """With a bearer token that has ``tokens.read``, or by a client about tokens that were issued to it.
+
+    Other people's tokens are not active to those who are no administrators.
+    """
     said = await form(request)
-    asked = IntrospectToken(said.get("token", ""), actor)
-    return answer(await deps.bus.request(subjects.AUTH_OAUTH_INTROSPECT, asked, Introspection))
+    bearer = request.headers.get("authorization", "").lower().startswith("bearer ")
+    client = None if bearer else credentials(request, said)
+    if client is None or not client.shown:
+        asked = IntrospectToken(said.get("token", ""), await deps.authenticate(request))
+        return answer(await deps.bus.request(subjects.AUTH_OAUTH_INTROSPECT, asked, Introspection))
+    asked = IntrospectToken(said.get("token", ""), None, client.id, client.secret, client.method, public_url(request))
+    try:
+        told = await deps.bus.request(subjects.AUTH_OAUTH_INTROSPECT, asked, Introspection)
+    except InterlockError as error:
+        return _refused(error)
+    return answer(told)
 
 
 async def _registered(request: Request, deps: RestDependencies, actor: Actor | None) -> RegisteredClient:
@@ -150,16 +163,19 @@ async def _registered(request: Request, deps: RestDependencies, actor: Actor | N
 
 
 def _token_request(request: Request, client: ClientCredentials, said: dict[str, str]) -> TokenRequest:
-    audience = ""
-    if resource := said.get("resource", ""):
-        audience = target(request, resource).audience
-        if not audience:
+    named = Target()
+    if resource := said.get("resource") or said.get("audience", ""):
+        named = target(request, resource)
+        if not named.audience:
             raise TargetRefused("resource names neither this gateway nor one of its virtual servers")
     return TokenRequest(
         grant_type=said.get("grant_type", ""), client_id=client.id, client_secret=client.secret,
-        auth_method=client.method, code=said.get("code", ""), redirect_uri=said.get("redirect_uri", ""),
-        code_verifier=said.get("code_verifier", ""), refresh_token=said.get("refresh_token", ""),
-        scope=said.get("scope", ""), resource=audience,
+        auth_method=client.method, own_url=public_url(request), code=said.get("code", ""),
+        redirect_uri=said.get("redirect_uri", ""), code_verifier=said.get("code_verifier", ""),
+        refresh_token=said.get("refresh_token", ""), scope=said.get("scope", ""), resource=named.audience,
+        server_id=named.server_id, subject_token=said.get("subject_token", ""),
+        subject_token_type=said.get("subject_token_type", ""),
+        requested_token_type=said.get("requested_token_type", ""), actor_token=said.get("actor_token", ""),
     )  # fmt: skip
 
 

@@ -1,11 +1,5 @@
-"""The authorization endpoint as a browser sees it: log in, decide, and go back to the client (RFC 6749, section 4.1).
+"""The authorization endpoint as a browser sees it: log in, decide, return to the client (RFC 6749, section 4.1)."""
 
-A form counts only from a page that was shown to this browser: it has a proof that nobody makes without the cookie.
-"""
-
-import hashlib
-import hmac
-import re
 import secrets
 from html import escape
 from urllib.parse import urlencode, urlsplit
@@ -13,42 +7,42 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from interlock_common.errors import InterlockError, PermissionDenied
+from interlock_common.errors import InterlockError
 from interlock_common.messages import subjects
 from interlock_common.messages.common import Empty
 from interlock_common.messages.oauth import Authorization, Authorize, BrowserSession, EndSession, StartSession
+from interlock_gateway.rest.browser import (
+    BROWSER,
+    BROWSER_SECONDS,
+    SESSION,
+    Query,
+    cookie,
+    form_to,
+    go_to,
+    proof,
+    query_of,
+    refused,
+    require_proof,
+)
 from interlock_gateway.rest.client_documents import DocumentRefused
 from interlock_gateway.rest.dependencies import Deps, RestDependencies, public_url
-from interlock_gateway.rest.oauth_requests import RequestRefused, form, parameters, target
-from interlock_gateway.rest.pages import facts, page, page_headers
+from interlock_gateway.rest.oauth_requests import form, target
+from interlock_gateway.rest.pages import facts, page
+from interlock_gateway.rest.provider_pages import buttons, origins
 
-_SESSION, _BROWSER = "interlock-session", "interlock-browser"
-_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
-_MAX_QUERY = 8192
-_MAX_STATE = 2048
-_BROWSER_SECONDS = 3600
 _SECONDS = 15.0
-_SEE_OTHER = 303
-
-type Query = dict[str, str]
 
 router = APIRouter(prefix="/oauth", include_in_schema=False)
-
-
-class ProofMissing(PermissionDenied):
-    """A form that was not sent from its page, in this browser."""
-
-    code = "csrf"
 
 
 @router.get("/authorize")
 async def show(request: Request, deps: Deps) -> Response:
     """Ask for a login or a decision; nothing is granted yet."""
     try:
-        query = _query(request)
+        query = query_of(request)
         answer = await _ask(request, deps, query, None)
     except InterlockError as error:
-        return _refused(error)
+        return refused(error)
     if answer.error:
         return _back(request, query, answer)
     if not answer.principal:
@@ -60,13 +54,13 @@ async def show(request: Request, deps: Deps) -> Response:
 async def decide(request: Request, deps: Deps) -> Response:
     """The user decided, on the page that says what about."""
     try:
-        query = _query(request)
+        query = query_of(request)
         said = await form(request)
-        session = _cookie(request, deps, _SESSION)
-        _require_proof(request, session, "consent", query, said)
+        session = cookie(request, deps, SESSION)
+        require_proof(request, session, "consent", query, said)
         answer = await _ask(request, deps, query, approved=said.get("decision") == "allow")
     except InterlockError as error:
-        return _refused(error)
+        return refused(error)
     if not answer.code and not answer.error:  # the session ended meanwhile
         return _login_page(request, deps, query)
     return _back(request, query, answer)
@@ -76,18 +70,18 @@ async def decide(request: Request, deps: Deps) -> Response:
 async def login(request: Request, deps: Deps) -> Response:
     """Log in, and go on with what was asked for."""
     try:
-        query = _query(request)
+        query = query_of(request)
         said = await form(request)
-        _require_proof(request, _cookie(request, deps, _BROWSER), "login", query, said)
+        require_proof(request, cookie(request, deps, BROWSER), "login", query, said)
     except InterlockError as error:
-        return _refused(error)
+        return refused(error)
     asked = StartSession(said.get("email", ""), said.get("password", ""))
     try:
         session = await deps.bus.request(subjects.AUTH_OAUTH_LOGIN, asked, BrowserSession, timeout=_SECONDS)
     except InterlockError as error:
         return _login_page(request, deps, query, error)
-    going = _go_to(f"/oauth/authorize?{urlencode(query)}")
-    deps.oauth.cookies.put(going, _SESSION, session.session, seconds=session.lifetime)
+    going = go_to(f"/oauth/authorize?{urlencode(query)}")
+    deps.oauth.cookies.put(going, SESSION, session.session, seconds=session.lifetime)
     return going
 
 
@@ -95,16 +89,16 @@ async def login(request: Request, deps: Deps) -> Response:
 async def logout(request: Request, deps: Deps) -> Response:
     """End the session, here and on the server."""
     try:
-        query = _query(request)
-        session = _cookie(request, deps, _SESSION)
-        _require_proof(request, session, "logout", query, await form(request))
+        query = query_of(request)
+        session = cookie(request, deps, SESSION)
+        require_proof(request, session, "logout", query, await form(request))
         await deps.bus.request(subjects.AUTH_OAUTH_LOGOUT, EndSession(session), Empty)
     except InterlockError as error:
-        return _refused(error)
+        return refused(error)
     going = page("Logged out", "<p>You may close this page.</p>")
     if query:
-        going = _go_to(f"/oauth/authorize?{urlencode(query)}")
-    deps.oauth.cookies.remove(going, _SESSION)
+        going = go_to(f"/oauth/authorize?{urlencode(query)}")
+    deps.oauth.cookies.remove(going, SESSION)
     return going
 
 
@@ -114,7 +108,7 @@ async def _ask(request: Request, deps: RestDependencies, query: Query, approved:
         client_id=query.get("client_id", ""), redirect_uri=query.get("redirect_uri", ""),
         response_type=query.get("response_type", ""), code_challenge=query.get("code_challenge", ""),
         code_challenge_method=query.get("code_challenge_method", ""), scope=query.get("scope", ""),
-        audience=resource.audience, server_id=resource.server_id, session=_cookie(request, deps, _SESSION),
+        audience=resource.audience, server_id=resource.server_id, session=cookie(request, deps, SESSION),
         approved=approved,
     )  # fmt: skip
     answer = await deps.bus.request(subjects.AUTH_OAUTH_AUTHORIZE, asked, Authorization)
@@ -127,53 +121,27 @@ async def _ask(request: Request, deps: RestDependencies, query: Query, approved:
     return await deps.bus.request(subjects.AUTH_OAUTH_AUTHORIZE, described, Authorization)
 
 
-def _query(request: Request) -> Query:
-    if len(request.url.query) > _MAX_QUERY:
-        raise RequestRefused(f"the query has at most {_MAX_QUERY} bytes")
-    query = parameters(request.url.query)
-    if len(query.get("state", "")) > _MAX_STATE:
-        raise RequestRefused(f"state has at most {_MAX_STATE} characters")
-    return query
-
-
-def _cookie(request: Request, deps: RestDependencies, name: str) -> str:
-    value = request.cookies.get(deps.oauth.cookies.name(name), "")
-    return value if _VALUE.fullmatch(value) else ""
-
-
-def _proof(secret: str, purpose: str, query: Query) -> str:
-    return hmac.new(secret.encode(), f"{purpose}\n{urlencode(query)}".encode(), hashlib.sha256).hexdigest()
-
-
-def _require_proof(request: Request, secret: str, purpose: str, query: Query, said: Query) -> None:
-    """Raise ProofMissing for a form that came from anywhere but its page in this browser."""
-    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        raise ProofMissing("this form was sent by another site")
-    if not secret or not hmac.compare_digest(said.get("proof", "").encode(), _proof(secret, purpose, query).encode()):
-        raise ProofMissing("this was not sent from its page, in this browser: go back and try again")
-
-
 def _login_page(
     request: Request, deps: RestDependencies, query: Query, error: InterlockError | None = None
 ) -> Response:
-    browser = _cookie(request, deps, _BROWSER) or secrets.token_urlsafe(32)
+    browser = cookie(request, deps, BROWSER) or secrets.token_urlsafe(32)
     told = f'<p role="alert">{escape(error.detail)}</p>' if error is not None else ""
     body = (
         f"{told}<p>An application asks for access to this gateway. Log in to see which, and to decide.</p>"
-        f"{_form('login', query, _proof(browser, 'login', query))}"
+        f"{form_to('login', query, proof(browser, 'login', query))}"
         '<p><label>E-mail<br><input name="email" type="email" required autofocus autocomplete="username"></label></p>'
         '<p><label>Password<br><input name="password" type="password" required autocomplete="current-password">'
-        "</label></p><button>Log in</button></form>"
+        f"</label></p><button>Log in</button></form>{buttons(deps, query, browser)}"
     )
-    shown = page("Log in", body, 200 if error is None else error.status)
+    shown = page("Log in", body, 200 if error is None else error.status, form_action=origins(deps))
     if error is not None and "retry_after" in error.fields:
         shown.headers["Retry-After"] = str(error.fields["retry_after"])
-    deps.oauth.cookies.put(shown, _BROWSER, browser, seconds=_BROWSER_SECONDS)
+    deps.oauth.cookies.put(shown, BROWSER, browser, seconds=BROWSER_SECONDS)
     return shown
 
 
 def _consent_page(deps: RestDependencies, request: Request, query: Query, answer: Authorization) -> Response:
-    session = _cookie(request, deps, _SESSION)
+    session = cookie(request, deps, SESSION)
     place = urlsplit(answer.redirect_uri)
     about = facts({
         "Application": answer.client_name,
@@ -184,17 +152,12 @@ def _consent_page(deps: RestDependencies, request: Request, query: Query, answer
     })  # fmt: skip
     body = (
         f"{about}<p>Go on only if you have just asked for this yourself, in that application: its name is its own word."
-        f"</p>{_form('authorize', query, _proof(session, 'consent', query))}"
+        f"</p>{form_to('authorize', query, proof(session, 'consent', query))}"
         '<button name="decision" value="allow">Allow</button> <button name="decision" value="deny">Deny</button></form>'
-        f"{_form('logout', query, _proof(session, 'logout', query))}<p>Not you? <button>Log out</button></p></form>"
+        f"{form_to('logout', query, proof(session, 'logout', query))}<p>Not you? <button>Log out</button></p></form>"
     )
     there = f"{place.scheme}://{place.netloc}" if place.scheme in {"http", "https"} else f"{place.scheme}:"
     return page("Give access", body, form_action=f"'self' {there}")  # browsers hold what a form leads on to it too
-
-
-def _form(where: str, query: Query, proof: str) -> str:
-    action = escape(f"/oauth/{where}?{urlencode(query)}", quote=True)
-    return f'<form method="post" action="{action}"><input type="hidden" name="proof" value="{proof}">'
 
 
 def _back(request: Request, query: Query, answer: Authorization) -> Response:
@@ -206,12 +169,4 @@ def _back(request: Request, query: Query, answer: Authorization) -> Response:
         said["state"] = query["state"]
     said["iss"] = public_url(request)
     joint = "&" if "?" in answer.redirect_uri else "?"
-    return _go_to(f"{answer.redirect_uri}{joint}{urlencode(said)}")
-
-
-def _go_to(place: str) -> Response:
-    return Response(status_code=_SEE_OTHER, headers={"Location": place, **page_headers()})
-
-
-def _refused(error: InterlockError) -> Response:
-    return page("This did not work", f"<p>{escape(error.detail)}</p>", error.status)
+    return go_to(f"{answer.redirect_uri}{joint}{urlencode(said)}")

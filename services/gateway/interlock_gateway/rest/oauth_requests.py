@@ -16,6 +16,7 @@ _MAX_REQUEST = 16 * 1024
 _MAX_PARAMETERS = 32
 _FORM = "application/x-www-form-urlencoded"
 _MAX_SERVER_ID = 128
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523, section 2.2
 
 
 class RequestRefused(InvalidInput):
@@ -44,6 +45,11 @@ class ClientCredentials:
     secret: str = ""
     method: str = "none"
 
+    @property
+    def shown(self) -> bool:
+        """Whether the client shows anything for it."""
+        return self.method != "none"
+
 
 def parameters(text: str) -> dict[str, str]:
     """Parameters, each of which comes once (RFC 6749, section 3.1); raises RequestRefused."""
@@ -67,8 +73,12 @@ async def form(request: Request) -> dict[str, str]:
 
 
 def credentials(request: Request, said: Mapping[str, str]) -> ClientCredentials:
-    """The client's credentials, out of the header or the form but never both; raises RequestRefused."""
+    """The client's credentials, out of the header, the form or an assertion, in one way only; raises RequestRefused."""
     header = request.headers.get("authorization", "")
+    if "client_assertion" in said or "client_assertion_type" in said:
+        if header or "client_secret" in said or said.get("client_assertion_type") != _ASSERTION:
+            raise RequestRefused(f"a client that signs shows nothing else, and client_assertion_type is {_ASSERTION}")
+        return ClientCredentials(said.get("client_id", ""), said.get("client_assertion", ""), "private_key_jwt")
     if not header:
         secret = said.get("client_secret", "")
         return ClientCredentials(said.get("client_id", ""), secret, "client_secret_post" if secret else "none")

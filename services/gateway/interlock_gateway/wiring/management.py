@@ -33,6 +33,7 @@ def management_at(ground: Ground, callers: Callers, to: UpstreamSide) -> Any:
         consents=to.consents,
         explain=Explainer(callers.authenticator, ground.catalog, callers.limits).explain,
         public_url=settings.public_url.rstrip("/"),
+        issuers=ground.mirrors.issuers,
         oauth=_oauth_face(ground, to),
         ready=lambda: [f"{name}: {reason}" for name, reason in ground.service.health.problems().items()],
     )

@@ -84,7 +84,7 @@ async def test_pages_run_no_scripts_fit_no_frames_and_escape_what_others_wrote(
         assert "default-src 'none'" in policy
         assert "script-src" not in policy
         assert "frame-ancestors 'none'" in policy
-        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["referrer-policy"] == "same-origin"
         assert page.headers["cache-control"] == "no-store"
     cookie = shown.headers["set-cookie"]
     assert "HttpOnly" in cookie

@@ -20,6 +20,7 @@ from interlock_common.messages.oauth import (
     Authorize,
     BrowserSession,
     Introspection,
+    IntrospectToken,
     RegisteredClient,
     RevokeGrantedToken,
     TokenAnswer,
@@ -127,7 +128,7 @@ async def test_pages_run_nothing_fit_no_frame_and_escape_what_clients_say(
         assert "frame-ancestors 'none'" in policy
         assert page.headers["x-frame-options"] == "DENY"
         assert page.headers["cache-control"] == "no-store"
-        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["referrer-policy"] == "same-origin"
     assert "form-action 'self' https://client.example;" in consent.headers["content-security-policy"]
 
 
@@ -150,6 +151,8 @@ async def test_a_login_counts_only_from_its_page_in_its_browser(world: FakeWorld
     for site in ("cross-site", "same-site", "none"):
         headers = {"Sec-Fetch-Site": site}
         assert (await browser.post(action, data=who | form, headers=headers)).status_code == 403
+    for origin in ("https://evil.example", "null", "http://gateway.test:81", "http://gateway.test.evil.example"):
+        assert (await browser.post(action, data=who | form, headers={"Origin": origin})).status_code == 403
     browser.cookies.clear()
     assert (await browser.post(action, data=who | form)).status_code == 403
     assert not [message for subject, message in world.bus.asked if subject == subjects.AUTH_OAUTH_LOGIN]
@@ -336,11 +339,51 @@ async def test_a_token_is_given_back_by_its_client_or_by_its_person(
 ) -> None:
     world.bus.replies[subjects.AUTH_OAUTH_REVOKE] = Empty()
     assert (await browser.post("/oauth/revoke", data={"token": "t", "client_id": "c"})).status_code == 200
-    assert last_asked(world, RevokeGrantedToken) == RevokeGrantedToken("t", "c")
+    assert last_asked(world, RevokeGrantedToken) == RevokeGrantedToken("t", "c", own_url="http://gateway.test")
     await browser.post("/oauth/revoke", data={"token": "t"}, headers={"Authorization": TOKEN})
     assert last_asked(world, RevokeGrantedToken).actor == ACTOR
     bad = await browser.post("/oauth/revoke", data={"token": "t"}, headers={"Authorization": "Bearer bad"})
     assert bad.status_code == 401
+
+
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+async def test_a_client_that_signs_is_handed_on_with_whom_the_assertion_is_for(
+    world: FakeWorld, browser: httpx2.AsyncClient
+) -> None:
+    world.bus.replies |= {
+        subjects.AUTH_OAUTH_TOKEN: TokenAnswer("t", 60, "tools.read", "Bearer"), subjects.AUTH_OAUTH_REVOKE: Empty(),
+        subjects.AUTH_OAUTH_INTROSPECT: Introspection(active=True),
+    }  # fmt: skip
+    signed = {"client_assertion": "a.b.c", "client_assertion_type": _ASSERTION, "token": "t"}
+    for where, kind in (("token", TokenRequest), ("revoke", RevokeGrantedToken), ("introspect", IntrospectToken)):
+        assert (await browser.post(f"/oauth/{where}", data=signed)).status_code == 200
+        asked = last_asked(world, kind)
+        assert (asked.client_id, asked.client_secret) == ("", "a.b.c")
+        assert (asked.auth_method, asked.own_url) == ("private_key_jwt", "http://gateway.test")
+    for wrong in ({"client_secret": "s"}, {"client_assertion_type": "x"}, {"client_assertion_type": ""}):
+        answer = await browser.post("/oauth/token", data=signed | wrong)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    both = await browser.post("/oauth/token", data=signed, headers={"Authorization": "Basic Yzpz"})
+    assert both.status_code == 400
+
+
+async def test_a_token_exchange_names_one_of_our_resources(world: FakeWorld, browser: httpx2.AsyncClient) -> None:
+    world.bus.replies[subjects.AUTH_OAUTH_TOKEN] = TokenAnswer("t", 60, "tools.read", "Bearer", None, "urn:x")
+    said = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": "s", "client_id": "c",
+        "client_secret": "x", "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    }  # fmt: skip
+    for named in ({"resource": "http://gateway.test/servers/s1/mcp"}, {"audience": "http://gateway.test/servers/s1/mcp"}):
+        answer = await browser.post("/oauth/token", data=said | named)
+        assert answer.json()["issued_token_type"] == "urn:x"
+        asked = last_asked(world, TokenRequest)
+        assert (asked.resource, asked.server_id, asked.subject_token) == (
+            "http://gateway.example/servers/s1/mcp", "s1", "s",
+        )  # fmt: skip
+    refused = await browser.post("/oauth/token", data=said | {"audience": "https://elsewhere.example"})
+    assert refused.json()["error"] == "invalid_target"
 
 
 async def test_tokens_are_described_to_nobody_without_a_token(world: FakeWorld, browser: httpx2.AsyncClient) -> None:
