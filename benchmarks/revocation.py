@@ -3,6 +3,9 @@
 One token after the other is revoked while all calls are made with it. Measured is from the request to revoke to the
 arrival of the last answer that accepts it, at whichever edge; and how many calls were accepted that were sent after
 the receipt had come. Prints a table and writes ``build/revocation.json``.
+
+``BENCH_REVOCATIONS`` and ``BENCH_CALLS_PER_S`` make it smaller; ``BENCH_MANY_REVOCATIONS`` is how many an edge reads at
+once in ``many_revocations.py``, none with 0.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from urllib.parse import urlsplit
 import httpx
 import uvloop
 from load import Connection, Target
+from many_revocations import GOAL_MB, GOAL_S, measure_many
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +37,7 @@ OUTPUT = HERE.parent / "build" / "revocation.json"
 EDGES = 3
 CALLS_PER_S = int(os.environ.get("BENCH_CALLS_PER_S", "500"))
 REVOCATIONS = int(os.environ.get("BENCH_REVOCATIONS", "1000"))
+MANY = int(os.environ.get("BENCH_MANY_REVOCATIONS", "1000000"))
 GOAL_P99_MS = 50.0
 NO_PLUGINS = "plugins: []\n"
 UNREACHED = "1000000/1000000"
@@ -193,6 +198,7 @@ def summary(victims: list[Victim], load: Load, receipts: list[dict[str, Any]], s
         "receipt_p50_ms": round(sorted((v.receipt - v.asked) * 1000 for v in victims)[len(victims) // 2], 2),
         "confirmed_p50_ms": sorted(receipt["max_ms"] for receipt in receipts)[len(receipts) // 2],
         "other_answers": dict(load.other),
+        "machine": {"processors": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)},
     }
 
 
@@ -218,6 +224,9 @@ def main() -> int:
         began = time.perf_counter()
         load, receipts = uvloop.run(measured(targets, victims, deployment.url, token))
         report = summary(victims, load, receipts, time.perf_counter() - began)
+    if MANY:
+        console.print(f"filling a bus with {MANY:,} revocations …")
+        report["many"] = measure_many(MANY)
     show(console, report)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(report, indent=2) + "\n")
@@ -233,6 +242,11 @@ def show(console: Console, report: dict[str, Any]) -> None:
         str(report["accepted_after_receipt"]), f"p99 under {GOAL_P99_MS:g} ms",
     )  # fmt: skip
     console.print(table)
+    if many := report.get("many"):
+        console.print(
+            f"{many['count']:,} revocations: an edge reads them in {many['load_s']:g} s (goal {GOAL_S:g}), they take "
+            f"{many['memory_mb']:g} MB of its {many['edge_mb']:g}, at most {many['edge_peak_mb']:g} (goal {GOAL_MB:g})"
+        )
 
 
 if __name__ == "__main__":

@@ -61,6 +61,10 @@ class BucketReader[T, H: Held[Any]](ABC):
     def _empty(self) -> H:
         """What a reading fills."""
 
+    async def _begun(self, stream: JetStreamContext) -> tuple[H, int]:  # noqa: ARG002 - for those who know a short cut
+        """What a reading begins with, and up to which sequence of the bucket that goes; 0 is from its beginning."""
+        return self._empty(), 0
+
     @abstractmethod
     def _decode(self, key: str, content: bytes) -> T:
         """The value of ``content``; raises msgspec.DecodeError."""
@@ -135,8 +139,8 @@ class BucketReader[T, H: Held[Any]](ABC):
 
     async def _opened(self) -> "_Sync[T, H]":
         while True:
-            fresh: _Sync[T, H] = _Sync(self, self._empty())
             try:
+                fresh: _Sync[T, H] = _Sync(self, *await self._begun(self._bus.js))
                 await fresh.open(self._bus.js)
             except (NotFoundError, ServiceUnavailableError):  # not created yet, or away while a server reloads
                 await self._clock.sleep(_RETRY_SECONDS)
@@ -188,8 +192,9 @@ class BucketReader[T, H: Held[Any]](ABC):
 class _Sync[T, H: Held[Any]]:
     """One reading of the bucket from its beginning on, through an ordered consumer."""
 
-    def __init__(self, mirror: BucketReader[T, H], items: H) -> None:
+    def __init__(self, mirror: BucketReader[T, H], items: H, after: int) -> None:
         self.items = items
+        self._after = after
         self.sequence = 0
         self.done = asyncio.Event()
         self.unreadable: set[str] = set()
@@ -202,6 +207,8 @@ class _Sync[T, H: Held[Any]]:
         # The last messages of the bucket may have expired: nothing that arrives then says how far it has come.
         self.sequence = (await stream.stream_info(f"KV_{bucket}")).state.last_seq
         config = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, ack_policy=AckPolicy.NONE)
+        if self._after:
+            config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, self._after + 1
         self._subscription = await stream.subscribe(
             f"$KV.{bucket}.>", stream=f"KV_{bucket}", ordered_consumer=True, config=config, cb=self._take
         )

@@ -37,7 +37,7 @@ from interlock_common.clock import SYSTEM_CLOCK
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
 from interlock_common.messages import subjects
-from interlock_common.messages.revocation import Revoke
+from interlock_common.messages.revocation import ReadRevoked, Revoke
 from interlock_common.runtime import Service, running
 from interlock_common.sealing import Sealer
 
@@ -93,6 +93,7 @@ class Auth:
         )
         bind(service.bus, self._principals, Tokens(engine, mint, outlet, clock), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
+        service.bus.endpoint(subjects.AUTH_REVOCATION_READ, ReadRevoked, self._heartbeats.page)
         service.health.ready_when("buckets", lambda: None if self._reconciled else "the buckets are not filled yet")
 
     async def run(self) -> None:

@@ -32,7 +32,7 @@ class Revocations:
     def covers(self, traces: Traces, teams: Iterable[str]) -> bool:
         """Whether the token of ``traces``, of a member of ``teams``, is revoked."""
         held = self._held()
-        if not held.tokens.isdisjoint(traces.marks):
+        if held.revokes(traces.marks):
             return True
         if not held.before:
             return False

@@ -65,6 +65,25 @@ class SelectorRevocation(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
+class ReadRevoked(msgspec.Struct, frozen=True):
+    """``svc.auth.revocation.read``: one of the 64 pages of what is revoked, for an edge that begins."""
+
+    page: int
+
+
+class RevokedPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the bucket held when it had come to ``sequence``: token ids of 16 bytes, in shards of ``lengths`` bytes.
+
+    ``texts`` are the ids that are no UUID, ``before`` the moments of the selectors by key.
+    """
+
+    sequence: int
+    marks: bytes
+    lengths: tuple[int, ...]
+    texts: tuple[str, ...] = ()
+    before: dict[str, int] = {}
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     """``revocation.heartbeat``: what auth ``instance`` knows: the bucket up to ``sequence``, with this ``digest``.
 

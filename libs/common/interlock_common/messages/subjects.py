@@ -21,6 +21,7 @@ AUTH_CREDENTIAL_REPORT = "svc.auth.credential.report"
 AUTH_TOKEN_USED = "svc.auth.token.used"  # noqa: S105
 AUTH_TOKEN_ASSERTION = "svc.auth.token.assertion"  # noqa: S105
 AUTH_REVOCATION_CREATE = "svc.auth.revocation.create"
+AUTH_REVOCATION_READ = "svc.auth.revocation.read"
 AUTH_KEY_ROTATE = "svc.auth.key.rotate"
 AUTH_USER_CREATE = "svc.auth.user.create"
 AUTH_USER_LIST = "svc.auth.user.list"

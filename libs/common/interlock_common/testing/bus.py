@@ -35,11 +35,15 @@ class ScratchIdentity:
 
 @dataclass
 class EmbeddedBus:
-    """One nats-server process; ``identity`` and ``bus`` hand out what services would have."""
+    """One nats-server process; ``identity`` and ``bus`` hand out what services would have.
+
+    Not ``durable``, it syncs now and then: for measurements that need it filled quickly.
+    """
 
     directory: Path
     authority: ScratchAuthority = field(default_factory=ScratchAuthority)
     port: int = field(default_factory=free_port)
+    durable: bool = True
     _process: asyncio.subprocess.Process | None = None
 
     @property
@@ -87,12 +91,12 @@ class EmbeddedBus:
         (self.directory / "bus-cert.pem").write_bytes(chain)
         (self.directory / "bundle.pem").write_bytes(self.authority.bundle_pem)
         config = self.directory / "nats.conf"
+        sync = ", sync_interval: always" if self.durable else ""
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\n'
             f'tls {{ cert_file: "{self.directory}/bus-cert.pem", key_file: "{self.directory}/bus-key.pem",\n'
             f'  ca_file: "{self.directory}/bundle.pem", verify_and_map: true }}\n'
-            f'jetstream {{ store_dir: "{self.directory}/jetstream", sync_interval: always }}\n'
-            + render_accounts(TRUST_DOMAIN)
+            f'jetstream {{ store_dir: "{self.directory}/jetstream"{sync} }}\n' + render_accounts(TRUST_DOMAIN)
         )
         return config
 

@@ -105,7 +105,7 @@ def _lease(ground: Ground) -> Lease:
     def reread() -> None:
         """Read what is revoked anew, unless that is under way already."""
         if not revocations.reading:
-            ground.service.background(revocations.restart(), "revocations are read anew")
+            ground.service.background(revocations.reread(), "revocations are read anew")
 
     return Lease(
         ground.clock, ground.settings.revocation_lease, lambda: revocations.applied,

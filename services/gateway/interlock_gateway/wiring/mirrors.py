@@ -40,7 +40,7 @@ class Mirrors:
         return cls(
             keys=Mirror(bus, resources.SIGNING_KEYS, SigningKey),
             principals=Mirror(bus, resources.PRINCIPALS, Principal),
-            revocations=RevocationMirror(bus),
+            revocations=RevocationMirror(bus, pages=True),
             catalog=Mirror(bus, resources.CATALOG, Upstream | VirtualServer),
             bindings=Mirror(bus, resources.BINDINGS, Binding),
             sessions=Mirror(bus, resources.SESSIONS, Session),
