@@ -167,6 +167,14 @@ def test_a_key_without_its_certificate_is_used_for_the_first_one(certs: Any, peb
     assert certs.path("key.pem").read_bytes() == key
 
 
+def test_a_key_is_encrypted_where_the_gateway_has_its_passphrase(certs: Any, pebble: Pebble) -> None:
+    passphrase = {"KEY_FILE_PASSWORD": "correct horse"}
+    assert certs("acme", HOST, *pebble.options(), **passphrase).exit_code == 0
+    assert b"ENCRYPTED PRIVATE KEY" in certs.path("key.pem").read_bytes()
+    assert "to be renewed from" in certs("acme", HOST, *pebble.options(), **passphrase).stdout
+    assert certs("check", **passphrase).exit_code == 0
+
+
 def test_an_interruption_between_the_two_files_is_repaired(certs: Any, pebble: Pebble) -> None:
     assert certs("acme", HOST, *pebble.options()).exit_code == 0
     old = certs.path("cert.pem").read_bytes()

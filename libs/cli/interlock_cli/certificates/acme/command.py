@@ -21,7 +21,7 @@ from interlock_cli.certificates.acme.renewing import Renewal, account_of, requir
 from interlock_cli.certificates.acme.server import LETS_ENCRYPT, AcmeServer
 from interlock_cli.certificates.errors import AcmeFailed, CertificateError
 from interlock_cli.certificates.options import making, tell
-from interlock_cli.certificates.passphrases import find_passphrase
+from interlock_cli.certificates.passphrases import KEY_VARIABLE, find_passphrase
 from interlock_cli.certificates.workshop import Workshop
 from interlock_cli.connection import plain
 
@@ -72,7 +72,8 @@ def acme(
     watch: Watch = False,
 ) -> None:
     """Get cert.pem and key.pem from an ACME server (Let's Encrypt by default), or renew them when that is due."""
-    renewal = Renewal(shop, folder, require_names(names), _responder(challenge, port, webroot))
+    responder = _responder(challenge, port, webroot)
+    renewal = Renewal(shop, folder, require_names(names), responder, find_passphrase(KEY_VARIABLE, None))
     eab = eab_kid, (find_passphrase("ACME_EAB_KEY", None) or b"").decode()
 
     def connect() -> AcmeServer:

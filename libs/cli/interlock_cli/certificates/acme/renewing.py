@@ -33,12 +33,13 @@ class Issued(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Renewal:
-    """A pair in a folder, for names."""
+    """A pair in a folder, for names; with a passphrase its key is encrypted."""
 
     shop: Workshop
     folder: Path
     names: tuple[str, ...]
     responder: Responder
+    passphrase: bytes | None = None
 
     @property
     def key_path(self) -> Path:
@@ -93,7 +94,7 @@ class Renewal:
     def _fits(self, leaf: x509.Certificate) -> bool:
         """Not where an earlier run was interrupted between the two files."""
         try:
-            require_match(read_key(self.key_path), self.key_path, leaf, self.certificate_path)
+            require_match(read_key(self.key_path, self.passphrase), self.key_path, leaf, self.certificate_path)
         except CertificateError:
             return False
         return True
@@ -101,7 +102,7 @@ class Renewal:
     def _key(self) -> PrivateKey:
         """A new one each time; only a key that waits for its first certificate is used."""
         if is_there(self.key_path) and not is_there(self.certificate_path) and not self.shop.writing.force:
-            return read_key(self.key_path)
+            return read_key(self.key_path, self.passphrase)
         return self.shop.key_form.new()
 
     def _install(self, server: AcmeServer, key: PrivateKey, chain: bytes) -> x509.Certificate:
@@ -110,7 +111,7 @@ class Renewal:
         writing = Writing(force=True, group_readable=self.shop.writing.group_readable)
         known = Issued(server.url, (fingerprint_of(leaf), *self._issued().fingerprints[:1]))
         writing.public(self._issued_path, msgspec.json.format(msgspec.json.encode(known)) + b"\n")
-        writing.private(self.key_path, private_pem(key))
+        writing.private(self.key_path, private_pem(key, self.passphrase))
         writing.public(self.certificate_path, chain)
         self.shop.journal.made(self.key_path, self.certificate_path, what=until(leaf))
         return leaf
