@@ -1,6 +1,7 @@
 """TLS of a whole deployment: certificates that are replaced under load, and old versions at every listener."""
 
 import asyncio
+import json
 import socket
 import ssl
 import subprocess
@@ -142,6 +143,22 @@ def test_old_versions_of_tls_are_refused_at_the_listeners_of_services(
     said = s_client(place, version, "-cipher", "ALL:@SECLEVEL=0")
     assert "CONNECTION ESTABLISHED" not in said
     assert "alert" in said or "unexpected eof" in said
+
+
+async def test_a_refused_handshake_is_in_the_record_with_its_reason(over_tls: Stage) -> None:
+    s_client(f"127.0.0.1:{over_tls.deployment.ports['public']}", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+
+    def recorded() -> bool:
+        with over_tls.deployment.rest(over_tls.token) as client:
+            page = client.get("/audit/records", params={"kind": "action", "limit": 200}).raise_for_status().json()
+        found = [json.loads(record["leaf"]) for record in page["records"]]
+        return any(
+            (each["action"], each["actor"]) == ("tls.handshake_refused", "127.0.0.1")
+            and "speaks no version of TLS that is allowed" in each["detail"]["reason"]
+            for each in found
+        )
+
+    await until(recorded, 15)
 
 
 @pytest.mark.parametrize(("version", "taken"), [("TLSv1", False), ("TLSv1_1", False), ("TLSv1_2", True)])

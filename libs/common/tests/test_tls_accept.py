@@ -1,6 +1,7 @@
 """Handshakes with real clients: what each side gets to know, and what is bounded."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Generator
@@ -235,6 +236,31 @@ async def test_of_too_many_handshakes_the_oldest_is_dropped(accepting: Accepting
         assert not silent[2][0].at_eof()
         for _, writer in silent:
             writer.close()
+
+
+class Crowded(socket.socket):
+    """A listener of a process that has no file descriptor left, once."""
+
+    full = True
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.full:
+            self.full = False
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_a_process_without_file_descriptors_goes_on_when_it_has_some(chains: Chains) -> None:
+    context = chains.context(ssl.CERT_NONE)
+    with Crowded() as listener, structlog.testing.capture_logs() as logs:
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        acceptor = Acceptor(listener, lambda: context, Answering)
+        acceptor.start(16)
+        assert await curl(chains, listener.getsockname()[1]) == "ok\n"
+        acceptor.close()
+        await acceptor.wait_closed()
+    assert [log["error"] for log in logs] == ["Too many open files"]
 
 
 async def test_a_reason_that_comes_often_is_said_once_in_a_while(accepting: Accepting, chains: Chains) -> None:

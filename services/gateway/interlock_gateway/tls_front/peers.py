@@ -7,6 +7,7 @@ handshake has verified.
 import ssl
 from typing import Any
 
+import structlog
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from interlock_common.tls_handshake import ServerContext
@@ -14,6 +15,7 @@ from interlock_gateway.certificates.errors import CertificateUnreadable
 from interlock_gateway.certificates.peer import PEER, PeerCertificate
 from interlock_gateway.guard.heads import BoundedHttp
 
+_log = structlog.get_logger()
 _PLAIN: dict[str, Any] = {PEER: None}
 _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
@@ -53,7 +55,8 @@ def _about_peer(transport: Any) -> dict[str, Any]:
         return _PLAIN
     try:
         peer = _certificate(connection)
-    except CertificateUnreadable:
+    except CertificateUnreadable as error:
+        _log.warning("a connection was ended", reason=error.detail, peer=str(transport.get_extra_info("peername")))
         transport.abort()
         return _PLAIN
     return {PEER: peer, "extensions": {"tls": _extension(connection, peer)}}

@@ -1,6 +1,7 @@
 """What is wrong with a file of the front end is said in words: which setting, which file, what."""
 
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -55,6 +56,21 @@ def test_a_good_pair_is_served(desk: Desk) -> None:
     front = desk.front()
     assert front is not None
     assert front.leaf == desk.pair.leaf
+
+
+def test_settings_come_from_the_environment(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {
+        "SSL": "true", "CERT_FILE": desk.cert, "KEY_FILE": desk.key, "KEY_FILE_PASSWORD": "", "CERT_REQS": "2",
+        "CA_CERTS": desk.authorities, "CERT_CHAIN_DEPTH": "3",
+    }  # fmt: skip
+    for name, value in written.items():
+        monkeypatch.setenv(name, str(value))
+    source = Source.of(Settings.load(), SYSTEM_CLOCK)
+    assert source is not None
+    assert (source.demand, source.depth, source.password) == (ssl.CERT_REQUIRED, 3, None)
+    monkeypatch.setenv("CERT_REQS", "3")
+    with pytest.raises(ConfigurationError, match="CERT_REQS"):
+        Settings.load()
 
 
 def test_without_ssl_nothing_is_read_and_client_certificates_cannot_be_asked_for(desk: Desk) -> None:
