@@ -5,6 +5,7 @@ from collections.abc import Generator
 import httpx
 import pytest
 
+from stories.attack_table import Expected, expected_of
 from stories.attackers import OWN_SERVER, PASSWORD, SECRET_SERVER, Ground, Person, forger_of
 from stories.deployment import wait_for
 from stories.stage import Stage, set_up
@@ -52,6 +53,14 @@ def prepared(stage: Stage) -> Ground:
 @pytest.fixture
 def ground(prepared: Ground) -> Ground:
     return prepared
+
+
+@pytest.fixture
+def expected(request: pytest.FixtureRequest) -> Generator[Expected]:
+    """What the attack is to be answered with, which each attack looks at."""
+    said = expected_of(request.node)
+    yield said
+    assert said.met
 
 
 @pytest.fixture(scope="module", autouse=True)

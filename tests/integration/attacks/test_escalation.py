@@ -5,7 +5,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from stories.attackers import OWN_SERVER, SECRET_SERVER, Ground, bearer, code_of, marked
+from stories.attack_table import Expected
+from stories.attackers import OWN_SERVER, SECRET_SERVER, Ground, bearer, marked
 from stories.load import modern_call
 
 NARROW: dict[str, Any] = {"permissions": ["tools.read", "tools.execute", "tokens.create", "tokens.update"]}
@@ -33,6 +34,7 @@ MINTED: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.attack("a token to be minted by one that is less")
 @pytest.mark.parametrize(("scopes", "body", "status", "code"), MINTED.values(), ids=MINTED)
 def test_a_token_mints_no_more_than_it_holds(
     ground: Ground, scopes: dict[str, Any], body: dict[str, Any], status: int, code: str
@@ -46,17 +48,17 @@ def test_a_token_mints_no_more_than_it_holds(
         body = body | {"teams": [each.format(team=ground.team) for each in body["teams"]]}
     with ground.as_(token) as client:
         answer = client.post("/tokens", json={"name": "more", "lifetime": 300} | body)
-    assert (answer.status_code, code_of(answer)) == (status, code), answer.text
+    Expected(status, code).check(answer)
     assert "token" not in answer.json()
 
 
-def test_a_token_does_not_widen_itself(ground: Ground) -> None:
+@pytest.mark.attack("a token that would widen itself", 403, "not_contained")
+def test_a_token_does_not_widen_itself(ground: Ground, expected: Expected) -> None:
     with ground.as_(ground.bob.token) as his:
         issued = his.post("/tokens", json={"name": "narrow", "scopes": NARROW}).raise_for_status().json()
     with ground.as_(issued["token"]) as narrow:
         for scopes in ({}, {"permissions": ["*"]}, {"permissions": [*NARROW["permissions"], "tools.delete"]}):
-            answer = narrow.put(f"/tokens/{issued['id']}", json={"scopes": scopes})
-            assert answer.status_code == 403, answer.text
+            expected.check(narrow.put(f"/tokens/{issued['id']}", json={"scopes": scopes}))
 
 
 TAKEN: dict[str, tuple[str, str, dict[str, Any] | None, int, str]] = {
@@ -130,13 +132,15 @@ def hers(prepared: Ground) -> str:
         return client.post("/tokens", json={"name": "hers"}).raise_for_status().json()["id"]
 
 
+@pytest.mark.attack("a request for what is not one's own")
 @pytest.mark.parametrize(("method", "path", "body", "status", "code"), TAKEN.values(), ids=TAKEN)
 def test_what_is_not_ones_own_is_not_had(
-    ground: Ground, hers: str, method: str, path: str, body: dict[str, Any] | None, status: int, code: str
-) -> None:
+    ground: Ground, hers: str, method: str, path: str, body: dict[str, Any] | None, status: int,
+    code: str,
+) -> None:  # fmt: skip
     with ground.as_(ground.bob.token) as client:
         answer = client.request(method, filled(ground, path, hers), json=filled(ground, body, hers))
-    assert (answer.status_code, code_of(answer)) == (status, code), answer.text
+    Expected(status, code).check(answer)
 
 
 def test_nothing_of_what_was_attacked_changed(ground: Ground, hers: str) -> None:
@@ -169,56 +173,62 @@ def ask(ground: Ground, token: str, path: str, tool: str, marker: str) -> httpx.
     return ground.call(bearer(token), marker, path, tool)
 
 
-@pytest.mark.parametrize("server", [SECRET_SERVER, OWN_SERVER])
-def test_a_server_of_others_answers_as_one_that_does_not_exist(ground: Ground, server: str) -> None:
+@pytest.mark.attack("a call at a server of others", 404, "not_found")
+@pytest.mark.parametrize("server", [SECRET_SERVER, OWN_SERVER], ids=["of a foreign team", "of one person alone"])
+def test_a_server_of_others_answers_as_one_that_does_not_exist(ground: Ground, expected: Expected, server: str) -> None:
     marker = marked()
     theirs = ask(ground, ground.bob.token, f"/servers/{server}/mcp", "add_note", marker)
     nobodys = ask(ground, ground.bob.token, "/servers/nonesuch/mcp", "add_note", marker)
-    ground.refused(theirs, 404, "not_found")
+    ground.refused(theirs, expected)
     assert theirs.text.replace(server, "nonesuch") == nobodys.text
     assert not ground.left(marker)
 
 
-def test_a_tool_of_others_answers_as_one_that_does_not_exist(ground: Ground) -> None:
+@pytest.mark.attack("a call of a tool of a foreign team", 200, "-32602")
+def test_a_tool_of_others_answers_as_one_that_does_not_exist(ground: Ground, expected: Expected) -> None:
     marker = marked()
     theirs = ask(ground, ground.bob.token, "/mcp", "secret-add_note", marker)
     nobodys = ask(ground, ground.bob.token, "/mcp", "absent-add_note", marker)
-    assert "error" in theirs.json()
+    expected.check(theirs)
     assert (theirs.status_code, theirs.text.replace("secret-", "absent-")) == (nobodys.status_code, nobodys.text)
     assert not ground.left(marker)
     assert ask(ground, ground.alice.token, "/mcp", "secret-add_note", marker).status_code == 200
     assert ground.left(marker)
 
 
-@pytest.mark.parametrize(
-    "path", ["/mcp", f"/servers/{OWN_SERVER}/mcp", f"/servers/{SECRET_SERVER}/../{OWN_SERVER}/mcp"]
-)
-def test_a_token_of_one_server_works_at_no_other(ground: Ground, path: str) -> None:
+ELSEWHERE = ["/mcp", f"/servers/{OWN_SERVER}/mcp", f"/servers/{SECRET_SERVER}/../{OWN_SERVER}/mcp"]
+
+
+@pytest.mark.attack("a token for one server, elsewhere", 403, "insufficient_scope")
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_a_token_of_one_server_works_at_no_other(ground: Ground, expected: Expected, path: str) -> None:
     marker = marked()
     with ground.as_(ground.alice.token) as client:
         body = {"name": "one", "scopes": {"server_id": SECRET_SERVER}, "teams": [ground.team]}
         token = client.post("/tokens", json=body).raise_for_status().json()["token"]
-    assert ask(ground, token, path, "notes-add_note", marker).status_code in {403, 404}
+    ground.refused(ask(ground, token, path, "notes-add_note", marker), expected)
     assert not ground.left(marker)
 
 
+@pytest.mark.attack("a token for one server, at the administration", 403, "insufficient_scope")
 @pytest.mark.parametrize(
     "path", ["/tools", "/gateways", "/tokens", "/users/me", "/export", f"/servers/{OWN_SERVER}", "/rpc"]
 )
-def test_a_token_of_one_server_reads_nothing_beside_it(ground: Ground, path: str) -> None:
+def test_a_token_of_one_server_reads_nothing_beside_it(ground: Ground, expected: Expected, path: str) -> None:
     with ground.as_(ground.alice.token) as client:
         body = {"name": "one", "scopes": {"server_id": SECRET_SERVER}, "teams": [ground.team]}
         token = client.post("/tokens", json=body).raise_for_status().json()["token"]
     with ground.as_(token) as client:
         said, message = modern_call("notes-add_note", {"text": "x"}, 1)
         answer = client.post(path, json=message, headers=said) if path == "/rpc" else client.get(path)
-    assert (answer.status_code, code_of(answer)) == (403, "insufficient_scope"), answer.text
+    expected.check(answer)
 
 
-def test_whoever_has_no_role_calls_nothing(ground: Ground) -> None:
+@pytest.mark.attack("a call of somebody without a role", 403, "insufficient_scope")
+def test_whoever_has_no_role_calls_nothing(ground: Ground, expected: Expected) -> None:
     marker = marked()
     answer = ground.call(bearer(ground.carol.token), marker)
-    assert "error" in answer.json()
+    expected.check(answer)
     assert not ground.left(marker)
     with ground.as_(ground.carol.token) as client:
         for path in ("/gateways", "/servers"):

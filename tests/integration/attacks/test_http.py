@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from stories.attackers import OWN_SERVER, TOOL, Ground, bearer, code_of, marked
+from stories.attack_table import Expected
+from stories.attackers import OWN_SERVER, TOOL, Ground, bearer, marked
 from stories.load import modern_call
 
 
@@ -63,43 +64,48 @@ def framed(framing: str, *, chunks: bool = False) -> Raw:
     return build
 
 
-FRAMINGS: dict[str, Raw] = {
-    "length and chunks": framed("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n", chunks=True),
-    "chunks and length": framed("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", chunks=True),
-    "two lengths": framed("Content-Length: {n}\r\nContent-Length: {less}\r\n"),
-    "two equal lengths": framed("Content-Length: {n}\r\nContent-Length: {n}\r\n"),
-    "two lengths in one": framed("Content-Length: {n}, {less}\r\n"),
-    "a length with a sign": framed("Content-Length: +{n}\r\n"),
-    "a negative length": framed("Content-Length: -1\r\n"),
-    "a length in hex": framed("Content-Length: 0x10\r\n"),
-    "a length of many digits": framed("Content-Length: 99999999999999999999999\r\n"),
-    "an unknown encoding": framed("Transfer-Encoding: xchunked\r\n", chunks=True),
-    "chunked twice": framed("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", chunks=True),
-    "a space before the colon": framed("Content-Length : {n}\r\n"),
-    "a folded header": framed("Content-Length: {n}\r\nX-Folded: a\r\n b\r\n"),
-    "a folded credential": framed("Content-Length: {n}\r\nX-A: b\r\n\tAuthorization: Bearer x\r\n"),
-    "a NUL in a header": framed("Content-Length: {n}\r\nX-A: a\x00b\r\n"),
-    "a bare CR in a header": framed("Content-Length: {n}\r\nX-A: a\rAuthorization: x\r\n"),
-    "a space in a name": framed("Content-Length: {n}\r\nX A: b\r\n"),
-    "a header without a name": framed("Content-Length: {n}\r\n: b\r\n"),
-    "a huge header": framed("Content-Length: {n}\r\nX-A: " + "a" * 70_000 + "\r\n"),
-    "many headers": framed("Content-Length: {n}\r\n" + "".join(f"X-{i}: b\r\n" for i in range(300))),
-    "two hosts": framed("Content-Length: {n}\r\nHost: attacker.example\r\n"),
-    "two methods": framed("Content-Length: {n}\r\nMcp-Method: tools/list\r\n"),
-    "two names": framed("Content-Length: {n}\r\nMcp-Name: notes-search_notes\r\n"),
-    "two credentials": framed("Content-Length: {n}\r\nAuthorization: Bearer x\r\n"),
+TOO_BIG = 431
+
+FRAMINGS: dict[str, tuple[Raw, int]] = {
+    "length and chunks": (framed("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n", chunks=True), 400),
+    "chunks and length": (framed("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", chunks=True), 400),
+    "two lengths": (framed("Content-Length: {n}\r\nContent-Length: {less}\r\n"), 400),
+    "two equal lengths": (framed("Content-Length: {n}\r\nContent-Length: {n}\r\n"), 400),
+    "two lengths in one": (framed("Content-Length: {n}, {less}\r\n"), 400),
+    "a length with a sign": (framed("Content-Length: +{n}\r\n"), 400),
+    "a negative length": (framed("Content-Length: -1\r\n"), 400),
+    "a length in hex": (framed("Content-Length: 0x10\r\n"), 400),
+    "a length of many digits": (framed("Content-Length: 99999999999999999999999\r\n"), 400),
+    "an unknown encoding": (framed("Transfer-Encoding: xchunked\r\n", chunks=True), 400),
+    "chunked twice": (framed("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", chunks=True), 400),
+    "a space before the colon": (framed("Content-Length : {n}\r\n"), 400),
+    "a folded header": (framed("Content-Length: {n}\r\nX-Folded: a\r\n b\r\n"), 400),
+    "a folded credential": (framed("Content-Length: {n}\r\nX-A: b\r\n\tAuthorization: Bearer x\r\n"), 400),
+    "a NUL in a header": (framed("Content-Length: {n}\r\nX-A: a\x00b\r\n"), 400),
+    "a bare CR in a header": (framed("Content-Length: {n}\r\nX-A: a\rAuthorization: x\r\n"), 400),
+    "a space in a name": (framed("Content-Length: {n}\r\nX A: b\r\n"), 400),
+    "a header without a name": (framed("Content-Length: {n}\r\n: b\r\n"), 400),
+    "a huge header": (framed("Content-Length: {n}\r\nX-A: " + "a" * 70_000 + "\r\n"), TOO_BIG),
+    "many headers": (framed("Content-Length: {n}\r\n" + "".join(f"X-{i}: b\r\n" for i in range(300))), TOO_BIG),
+    "two hosts": (framed("Content-Length: {n}\r\nHost: attacker.example\r\n"), 400),
+    "two methods": (framed("Content-Length: {n}\r\nMcp-Method: tools/list\r\n"), 400),
+    "two names": (framed("Content-Length: {n}\r\nMcp-Name: notes-search_notes\r\n"), 400),
+    "two credentials": (framed("Content-Length: {n}\r\nAuthorization: Bearer x\r\n"), 400),
 }
 
 
-@pytest.mark.parametrize("build", FRAMINGS.values(), ids=FRAMINGS)
-def test_what_can_be_read_in_two_ways_is_not_read(ground: Ground, build: Raw) -> None:
+@pytest.mark.attack("a call that is framed oddly (smuggling)")
+@pytest.mark.parametrize(("build", "status"), FRAMINGS.values(), ids=FRAMINGS)
+def test_what_can_be_read_in_two_ways_is_not_read(ground: Ground, build: Raw, status: int) -> None:
     marker = marked()
     said = spoken(ground, build(ground, marker))
-    assert said == b"" or said.split(b" ", 2)[1] in {b"400", b"413", b"431"}, said[:300]
+    reset = not said and status == TOO_BIG  # what was sent on may swallow the answer
+    assert reset or int(said.split(b" ", 2)[1]) == status, said[:300]
     assert not ground.left(marker)
 
 
-def test_no_request_hides_in_the_body_of_another(ground: Ground) -> None:
+@pytest.mark.attack("a request in the body of another, framed by length and by chunks", 400)
+def test_no_request_hides_in_the_body_of_another(ground: Ground, expected: Expected) -> None:
     """Content-Length says that the body ends before the second request; a reader of chunks would see it."""
     marker = marked()
     _, body = message(marker)
@@ -109,10 +115,12 @@ def test_no_request_hides_in_the_body_of_another(ground: Ground) -> None:
         b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     )
     said = spoken(ground, outer + hidden)
-    assert said.count(b"HTTP/1.1") <= 1
+    assert said.count(b"HTTP/1.1") == 1
+    expected.check_status(int(said.split(b" ", 2)[1]))
     assert not ground.left(marker)
 
 
+@pytest.mark.attack("a header that says something else than the body", 400, "-32020")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -126,12 +134,14 @@ def test_no_request_hides_in_the_body_of_another(ground: Ground) -> None:
         ("MCP-Protocol-Version", "2026-07-29"),
     ],
 )
-def test_headers_that_contradict_the_body_are_refused(ground: Ground, name: str, value: str) -> None:
+def test_headers_that_contradict_the_body_are_refused(
+    ground: Ground, expected: Expected, name: str, value: str
+) -> None:
     marker = marked()
     headers, body = modern_call(TOOL, {"text": marker}, 1)
     with ground.as_(ground.stage.token) as client:
         answer = client.post("/mcp", headers=headers | {name: value}, json=body)
-    assert (answer.status_code, code_of(answer)) == (400, "-32020"), answer.text
+    expected.check(answer)
     assert not ground.left(marker)
 
 
@@ -155,6 +165,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
 }  # fmt: skip
 
 
+@pytest.mark.attack("a body")
 @pytest.mark.parametrize(("body", "headers", "status"), BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("path", ["/mcp", "/rpc"])
 def test_a_body_that_harms_is_refused(
@@ -170,6 +181,7 @@ def test_a_body_that_harms_is_refused(
     assert "error" in answer.json()
 
 
+@pytest.mark.attack("a body to REST")
 @pytest.mark.parametrize("path", ["/tokens", "/gateways", "/servers"])
 @pytest.mark.parametrize(
     ("body", "status"),
@@ -201,14 +213,15 @@ PATHS = {
 }
 
 
+@pytest.mark.attack("a call with an odd path to a server of others", 404)
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_no_path_leads_to_a_server_of_others(ground: Ground, path: str) -> None:
+def test_no_path_leads_to_a_server_of_others(ground: Ground, expected: Expected, path: str) -> None:
     marker = marked()
     _, body = message(marker)
     request = head(ground, marker, f"Content-Length: {len(body)}\r\n", path) + body
     request = request.replace(ground.stage.token.encode(), ground.bob.token.encode())
     said = spoken(ground, request)
-    assert said.split(b" ", 2)[1] in {b"400", b"404", b"405"}, said[:300]
+    expected.check_status(int(said.split(b" ", 2)[1]))
     assert b"root:" not in said
     assert not ground.left(marker)
 

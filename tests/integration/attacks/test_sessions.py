@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stories.attackers import OWN_SERVER, SECRET_SERVER, Ground, bearer, code_of, marked
+from stories.attack_table import Expected
+from stories.attackers import OWN_SERVER, SECRET_SERVER, Ground, bearer, marked
 from stories.load import modern_call
 
 INITIALIZE: dict[str, Any] = {
@@ -58,40 +59,47 @@ USES: dict[str, tuple[str, Any]] = {
 }
 
 
+@pytest.mark.attack("the session of somebody else", 404, "not_found")
 @pytest.mark.parametrize(("method", "body"), USES.values(), ids=USES)
-def test_a_session_of_another_is_none(ground: Ground, session: str, method: str, body: object) -> None:
-    ground.refused(use(ground, ground.bob.token, method, session, body), 404, "not_found")
+def test_a_session_of_another_is_none(
+    ground: Ground, expected: Expected, session: str, method: str, body: object
+) -> None:
+    ground.refused(use(ground, ground.bob.token, method, session, body), expected)
     assert not ground.left("attack-in-a-session")
     assert use(ground, ground.alice.token, "POST", session, USES["list"][1]).status_code == 200  # and it lives
 
 
-def test_an_administrator_does_not_take_over_a_session(ground: Ground, session: str) -> None:
-    ground.refused(use(ground, ground.stage.token, "POST", session, USES["list"][1]), 404, "not_found")
+@pytest.mark.attack("the session of somebody else, by an administrator", 404, "not_found")
+def test_an_administrator_does_not_take_over_a_session(ground: Ground, expected: Expected, session: str) -> None:
+    ground.refused(use(ground, ground.stage.token, "POST", session, USES["list"][1]), expected)
 
 
+@pytest.mark.attack("a session of an invented name", 404, "not_found")
 @pytest.mark.parametrize("guess", GUESSED.values(), ids=GUESSED)
-def test_a_session_cannot_be_guessed_or_fixed(ground: Ground, guess: str) -> None:
-    ground.refused(use(ground, ground.bob.token, "POST", guess, legacy_call("attack-guessed")), 404, "not_found")
+def test_a_session_cannot_be_guessed_or_fixed(ground: Ground, expected: Expected, guess: str) -> None:
+    ground.refused(use(ground, ground.bob.token, "POST", guess, legacy_call("attack-guessed")), expected)
     chosen = use(ground, ground.bob.token, "POST", guess, INITIALIZE)  # whoever opens one does not choose its name
     assert chosen.headers.get("mcp-session-id") != guess
     assert not ground.left("attack-guessed")
 
 
-def test_a_session_without_its_token_is_no_credential(ground: Ground, session: str) -> None:
+@pytest.mark.attack("a session without a token", 401, "token_missing")
+def test_a_session_without_its_token_is_no_credential(ground: Ground, expected: Expected, session: str) -> None:
     with ground.as_(None) as client:
         answer = client.post("/mcp", json=USES["list"][1], headers=ACCEPT | {"Mcp-Session-Id": session})
-    ground.refused(answer, 401, "token_missing")
+    ground.refused(answer, expected)
 
 
-def test_a_session_of_one_server_counts_at_no_other(ground: Ground, session: str) -> None:
+@pytest.mark.attack("a session of one endpoint at another", 404, "not_found")
+def test_a_session_of_one_server_counts_at_no_other(ground: Ground, expected: Expected, session: str) -> None:
     marker = marked()
     with ground.as_(ground.alice.token) as client:
         headers = ACCEPT | {"Mcp-Session-Id": session}
         answer = client.post(f"/servers/{SECRET_SERVER}/mcp", headers=headers, json=legacy_call(marker, "add_note"))
-    ground.refused(answer, 404, "not_found")
+    ground.refused(answer, expected)
     assert not ground.left(marker)
     there = opened(ground, ground.alice.token, f"/servers/{OWN_SERVER}/mcp")
-    ground.refused(use(ground, ground.alice.token, "POST", there, legacy_call(marker)), 404, "not_found")
+    ground.refused(use(ground, ground.alice.token, "POST", there, legacy_call(marker)), expected)
     assert not ground.left(marker)
 
 
@@ -113,39 +121,56 @@ def listed(ground: Ground, token: str, cursor: object, path: str = "/mcp") -> ht
         return client.post(path, headers=headers, json=body | {"method": "tools/list", "params": params})
 
 
-@pytest.mark.parametrize("cursor", ["", "0", "eyJvZmZzZXQiOjB9", "A" * 300, 7, {}, "x" * 9000])
-def test_a_cursor_that_was_made_up_is_refused(ground: Ground, cursor: object) -> None:
-    answer = listed(ground, ground.bob.token, cursor)
-    assert (answer.status_code, code_of(answer)) == (400, "-32602"), answer.text
+CURSORS: dict[str, Any] = {
+    "empty": "", "a number in text": "0", "JSON in base64": "eyJvZmZzZXQiOjB9", "guessed": "A" * 300, "a number": 7,
+    "an object": {}, "long": "x" * 9000,
+}  # fmt: skip
 
 
-def test_a_cursor_that_was_changed_or_is_of_another_list_is_refused(ground: Ground) -> None:
+@pytest.mark.attack("a cursor that was made up", 400, "-32602")
+@pytest.mark.parametrize("cursor", CURSORS.values(), ids=CURSORS)
+def test_a_cursor_that_was_made_up_is_refused(ground: Ground, expected: Expected, cursor: object) -> None:
+    expected.check(listed(ground, ground.bob.token, cursor))
+
+
+@pytest.mark.attack("a cursor that was changed, or is of another list", 400, "-32602")
+def test_a_cursor_that_was_changed_or_is_of_another_list_is_refused(ground: Ground, expected: Expected) -> None:
     cursor: str = listed(ground, ground.alice.token, None).raise_for_status().json()["result"]["nextCursor"]
     for changed in (cursor[:-4] + "AAAA", "A" + cursor[1:], cursor + "A", cursor[:-1]):
-        assert listed(ground, ground.alice.token, changed).status_code == 400
-    assert listed(ground, ground.alice.token, cursor, f"/servers/{SECRET_SERVER}/mcp").status_code == 400
+        expected.check(listed(ground, ground.alice.token, changed))
+    expected.check(listed(ground, ground.alice.token, cursor, f"/servers/{SECRET_SERVER}/mcp"))
     of_hers = listed(ground, ground.bob.token, cursor)  # where the list goes on, and no more than he sees himself
     assert "secret-" not in of_hers.text
 
 
-@pytest.mark.parametrize("state", ["", "AAAA", "A" * 400, "eyJob2xkIjoiMSJ9", 7, ["x"], "x" * 9000])
-def test_a_request_state_that_was_made_up_resumes_nothing(ground: Ground, state: object) -> None:
+STATES: dict[str, Any] = {
+    "empty": "", "short": "AAAA", "guessed": "A" * 400, "JSON in base64": "eyJob2xkIjoiMSJ9", "a number": 7,
+    "a list": ["x"], "long": "x" * 9000,
+}  # fmt: skip
+
+
+@pytest.mark.attack("an answer to a question, with a requestState that was made up", 400, "-32602")
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_a_request_state_that_was_made_up_resumes_nothing(ground: Ground, expected: Expected, state: object) -> None:
     marker = marked()
     headers, body = modern_call("notes-add_note", {"text": marker}, 1)
     body["params"] |= {"requestState": state, "inputResponses": {"a": {"action": "accept", "content": {}}}}
     with ground.as_(ground.bob.token) as client:
         answer = client.post("/mcp", headers=headers, json=body)
-    assert "error" in answer.json(), answer.text
-    assert answer.status_code == 400, answer.text
+    expected.check(answer)
     assert not ground.left(marker)
 
 
+TASKS = {"a number": "1", "guessed": "A" * 60, "a path": "../1", "empty": ""}
+
+
+@pytest.mark.attack("a task that was made up", 200, "-32602")
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/cancel", "tasks/update", "tasks/result"])
-@pytest.mark.parametrize("task", ["1", "A" * 60, "../1", ""])
-def test_a_task_that_was_made_up_is_nobodys(ground: Ground, method: str, task: str) -> None:
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_that_was_made_up_is_nobodys(ground: Ground, expected: Expected, method: str, task: str) -> None:
     headers, body = modern_call("x", {}, 1)
     headers |= {"Mcp-Method": method, "Mcp-Name": task}
     body |= {"method": method, "params": {"_meta": body["params"]["_meta"], "taskId": task}}
     with ground.as_(ground.bob.token) as client:
         answer = client.post("/mcp", headers=headers, json=body)
-    assert code_of(answer) == "-32602", answer.text
+    expected.check(answer)

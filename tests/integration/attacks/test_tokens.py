@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 
 from interlock_common.clock import SYSTEM_CLOCK
-from stories.attackers import Forger, Ground, bearer, code_of, marked
+from stories.attack_table import Expected
+from stories.attackers import Forger, Ground, bearer, marked
 
 type Forge = Callable[[Forger], str]
 
@@ -199,12 +200,14 @@ def test_what_the_forger_signs_counts_where_nothing_is_wrong_with_it(ground: Gro
     assert ground.left(marker)
 
 
+@pytest.mark.attack("a call, and a request to REST, with a token", 401)
 @pytest.mark.parametrize(("forge", "code"), ALL.values(), ids=ALL)
-def test_a_token_that_does_not_count_opens_nothing(ground: Ground, forge: Forge, code: str) -> None:
+def test_a_token_that_does_not_count_opens_nothing(ground: Ground, expected: Expected, forge: Forge, code: str) -> None:
     token, marker = forge(ground.forger), marked()
-    ground.refused(ground.call(bearer(token), marker), 401, code)
+    assert expected.code == code
+    ground.refused(ground.call(bearer(token), marker), expected)
     assert not ground.left(marker)
     with ground.as_(None) as client:
         answer = client.get("/tools", headers=bearer(token))
-    assert (answer.status_code, code_of(answer)) == (401, code)
+    expected.check(answer)
     assert answer.headers["www-authenticate"].startswith("Bearer ")

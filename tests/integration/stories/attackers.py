@@ -15,6 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from stories.attack_table import Expected
 from stories.deployment import wait_for
 from stories.load import modern_call
 from stories.stage import Stage
@@ -90,11 +91,10 @@ class Ground:
             answer = client.post("/mcp", headers=headers, json=body).raise_for_status()
         return bool(answer.json()["result"]["structuredContent"]["notes"])
 
-    def refused(self, answer: httpx.Response, status: int, code: str) -> None:
+    def refused(self, answer: httpx.Response, expected: Expected) -> None:
         """Hold an answer to what was expected, and remember that the record must have a refusal of it."""
-        assert answer.status_code == status, answer.text
-        assert code_of(answer) == code, answer.text
-        self.expected.append((peer_of(answer), code))
+        expected.check(answer)
+        self.expected.append((peer_of(answer), expected.code))
 
     def check_recorded(self) -> None:
         """Wait until each refusal that was seen is in the audit log."""
@@ -119,16 +119,6 @@ def marked() -> str:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
-
-
-def code_of(answer: httpx.Response) -> str:
-    """The code of a refusal, whether in the words of JSON-RPC or as a problem document."""
-    body: dict[str, Any] = answer.json()
-    if "error" in body:
-        error: dict[str, Any] = body["error"]
-        data: dict[str, Any] = error.get("data") or {}
-        return str(data.get("code", error["code"]))
-    return str(body["type"]).rpartition(":")[2]
 
 
 def peer_of(answer: httpx.Response) -> str:
