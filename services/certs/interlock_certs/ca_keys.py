@@ -14,7 +14,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from interlock_certs.errors import AuthorityUnusable, KeyFileOpen, WrongPassphrase
 from interlock_certs.requests import is_strong, key_rule
+from interlock_certs.sealed_keys import sealed
 from interlock_common.tls import write_atomically
 
 _log = structlog.get_logger()
@@ -83,8 +83,11 @@ class KeyCare:
         _log.info("key encrypted with CA_KEY_PASSPHRASE", file=str(path))
 
     def _keep(self, path: Path, key: CaKey) -> None:
-        encryption = NoEncryption() if self.passphrase is None else BestAvailableEncryption(self.passphrase)
-        write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), private=True)
+        def encoded(encoding: Encoding) -> bytes:
+            return key.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption())
+
+        content = encoded(Encoding.PEM) if self.passphrase is None else sealed(encoded(Encoding.DER), self.passphrase)
+        write_atomically(path, content, private=True)
 
     def _key_in_token(self, path: Path, content: bytes) -> CaKey:
         if self.token is None:

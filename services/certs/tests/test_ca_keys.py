@@ -1,14 +1,15 @@
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interlock_certs.authority import Authority
-from interlock_certs.ca_keys import KeyCare
+from interlock_certs.ca_keys import Algorithm, KeyCare
 from interlock_certs.errors import AuthorityUnusable, KeyFileOpen, WrongPassphrase
 from interlock_certs.plan import Plan
 from interlock_common.testing.clock import ManualClock
@@ -96,3 +97,20 @@ def test_garbage_is_no_key_and_never_an_accident(
 
 def test_a_passphrase_is_never_shown() -> None:
     assert "horse" not in repr(SEALED)
+
+
+@pytest.mark.parametrize("algorithm", ["p256", "rsa3072"])
+def test_openssl_opens_a_key_with_its_passphrase(tmp_path: Path, algorithm: Algorithm) -> None:
+    made = KeyCare(algorithm, SECRET).create(tmp_path / "issuing.key")
+    command = ["openssl", "pkey", "-in", str(tmp_path / "issuing.key"), "-passin", f"pass:{SECRET.decode()}", "-pubout"]
+    opened = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
+    assert load_pem_public_key(opened) == made.public_key()
+    assert KeyCare(algorithm, SECRET).load(tmp_path / "issuing.key").public_key() == made.public_key()
+
+
+def test_guessing_a_passphrase_is_slow(tmp_path: Path) -> None:
+    KeyCare(passphrase=SECRET).create(tmp_path / "issuing.key")
+    command = ["openssl", "asn1parse", "-in", str(tmp_path / "issuing.key")]
+    parsed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    assert f":{600_000:06X}" in parsed
+    assert ":aes-256-cbc" in parsed

@@ -1,8 +1,6 @@
 """The root stays with its operator: certs asks for its issuing CA, and the operator signs with openssl."""
 
-import os
 import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from interlock_certs.__main__ import main
 from interlock_certs.authority import Authority
 from interlock_certs.ca_keys import Algorithm, KeyCare
 from interlock_certs.errors import ChainBroken, ChainExpired, IssuingAwaited, KeyMismatch
@@ -152,31 +151,28 @@ def test_the_next_issuing_ca_is_signed_while_certs_runs(
     assert [issuer.certificate for issuer in authority.issuers] == [second, first]
 
 
-def certs(ca: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CA_DIR": str(ca), "CA_ROOT": "offline", "TRUST_DOMAIN": "interlock.test"}
-    command = [sys.executable, "-m", "interlock_certs", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_the_commands_write_the_request_and_place_the_chain(
-    root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path
-) -> None:
+    root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     ca, signed = tmp_path / "ca", tmp_path / "signed.pem"
-    assert "have the offline root sign" in certs(ca, "issuing-request").stdout
+    monkeypatch.setenv("CA_DIR", str(ca))
+    assert main(["issuing-request"]) == 0
+    assert "have the offline root sign" in capsys.readouterr().out
     signed.write_bytes(root.sign(ca / "issuing.csr"))
-    for content, why in (
-        (b"nonsense", "holds no PEM certificate"),
-        ((root.directory / "issuing.crt").read_bytes(), "has no root"),
-    ):
+    rootless = (root.directory / "issuing.crt").read_bytes()
+    for content, why in ((b"nonsense", "holds no PEM certificate"), (rootless, "has no root")):
         (tmp_path / "wrong.pem").write_bytes(content)
-        refused = certs(ca, "issuing-chain", str(tmp_path / "wrong.pem"))
-        assert (refused.returncode, refused.stderr.count("\n"), why in refused.stderr) == (2, 1, True), refused.stderr
+        assert main(["issuing-chain", str(tmp_path / "wrong.pem")]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert why in line
         assert not (ca / "issuing-chain.pem").exists()
-    placed = certs(ca, "issuing-chain", str(signed))
-    assert (placed.returncode, "certs takes it over when it next signs" in placed.stdout) == (0, True), placed.stderr
+    assert main(["issuing-chain", str(signed)]) == 0
+    assert "certs takes it over when it next signs" in capsys.readouterr().out
     clock.advance(10)
     assert Authority.open(ca, plan, clock).issue("auth", KEY, Grant(DAY))
-    assert certs(ca, "issuing-chain").returncode == 2
+    assert main(["issuing-chain"]) == 2
+    assert "usage: " in capsys.readouterr().err
 
 
 def test_an_issuing_ca_that_expired_says_so(root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
