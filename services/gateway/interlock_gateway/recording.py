@@ -106,8 +106,11 @@ class Recorder:
             span_id=record.span_id,
         ))  # fmt: skip
 
-    def refusal(self, reason: str, *, status: int, method: str, target: str, caller: Caller | None, peer: str) -> None:
-        """Record a request that got no further."""
+    def refusal(
+        self, reason: str, *, status: int, method: str, target: str, caller: Caller | None, peer: str,
+        certificate: str | None = None,
+    ) -> None:  # fmt: skip
+        """Record a request that got no further, with the fingerprint of the certificate that it showed."""
         trace_id, span_id = telemetry.current_ids()
         self._soon(Refusal(
             id=self._new_id(),
@@ -121,6 +124,7 @@ class Recorder:
             peer=peer,
             trace_id=trace_id,
             span_id=span_id,
+            certificate=certificate,
         ))  # fmt: skip
 
     def noticed(self, action: str, actor: str, target: str, detail: dict[str, object]) -> None:

@@ -68,6 +68,7 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
     status: int = 0
     trace_id: str = ""
     span_id: str = ""
+    certificate: str | None = None
 
 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="action"):

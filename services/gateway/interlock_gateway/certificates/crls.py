@@ -8,7 +8,6 @@ current one are refused.
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID
 
@@ -17,13 +16,13 @@ from interlock_common.errors import ConfigurationError
 from interlock_gateway.certificates.errors import CertificateRevoked, CertificateStatusUnknown
 from interlock_gateway.certificates.issuers import Issuers
 from interlock_gateway.certificates.peer import PeerCertificate
+from interlock_gateway.certificates.unreadable import UNREADABLE
 
 MAX_BYTES = 32 * 1024 * 1024
 _PEM = b"-----BEGIN"
 _UNDERSTOOD = frozenset({
     ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER, ExtensionOID.ISSUING_DISTRIBUTION_POINT,
 })  # fmt: skip
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _SIGNING = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey,
             dsa.DSAPublicKey)  # fmt: skip
 
@@ -46,7 +45,7 @@ def read_crl(content: bytes, issuers: Issuers, source: str) -> Crl:
         load = x509.load_pem_x509_crl if content.lstrip().startswith(_PEM) else x509.load_der_x509_crl
         found = load(content)
         return _read(found, issuers, source)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise ConfigurationError(f"the CRL {source} cannot be read") from None
 
 

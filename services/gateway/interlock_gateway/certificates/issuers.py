@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from interlock_common.errors import ConfigurationError
 from interlock_gateway.certificates.errors import CertificateRefused
 from interlock_gateway.certificates.following import read_bounded
 from interlock_gateway.certificates.peer import PeerCertificate
+from interlock_gateway.certificates.unreadable import UNREADABLE
 
 _MAX_BYTES = 4 * 1024 * 1024
 _REMEMBERED = 10_000
@@ -18,7 +18,7 @@ def read_issuers(setting: str, path: Path) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM bundle; raises ConfigurationError."""
     try:
         found = x509.load_pem_x509_certificates(read_bounded(path, setting, _MAX_BYTES))
-    except ValueError:
+    except UNREADABLE:
         raise ConfigurationError(f"{setting} {path} holds no readable PEM certificate") from None
     return tuple(found)
 
@@ -66,7 +66,7 @@ class Issuers:
         for issuer in (*self.named(peer.issuer), *above):
             try:
                 certificate.verify_directly_issued_by(issuer)
-            except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            except UNREADABLE:
                 continue
             return issuer
         return None

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -13,16 +12,12 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from interlock_common.errors import InterlockError
 from interlock_gateway.certificates.peer import PeerCertificate
+from interlock_gateway.certificates.unreadable import UNREADABLE
 
 MAX_BYTES = 64 * 1024
 _LEEWAY = 300.0  # clocks of responders differ
 _LONGEST = 3600.0
 _WITHOUT_END = 60.0
-
-_UNUSABLE = (
-    ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)  # fmt: skip
 
 type Word = Literal["good", "revoked", "unknown"]
 
@@ -66,7 +61,7 @@ def read_answer(content: bytes, peer: PeerCertificate, issuer: x509.Certificate,
     """The status in an answer; raises AnswerRefused, whatever ``content`` is."""
     try:
         return _read(content, peer, issuer, now)
-    except _UNUSABLE as error:
+    except UNREADABLE as error:
         raise AnswerRefused(f"the OCSP answer cannot be used: {error or type(error).__name__}") from None
 
 
@@ -109,7 +104,7 @@ def _signer(answer: ocsp.OCSPResponse, issuer: x509.Certificate, now: float) -> 
         try:
             each.verify_directly_issued_by(issuer)
             usage = each.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        except _UNUSABLE:
+        except UNREADABLE:
             continue
         current = each.not_valid_before_utc.timestamp() <= now < each.not_valid_after_utc.timestamp()
         if current and ExtendedKeyUsageOID.OCSP_SIGNING in usage and _is_responder(answer, each):

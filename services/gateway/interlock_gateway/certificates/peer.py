@@ -5,17 +5,16 @@ import hashlib
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from interlock_common.messages.certs import revoked_key
 from interlock_gateway.certificates.errors import CertificateUnreadable
+from interlock_gateway.certificates.unreadable import UNREADABLE
 
 PEER = "interlock.peer"
 """Where the scope of a request keeps the ``PeerCertificate`` of its connection, or None."""
 MAX_DER_BYTES = 16 * 1024
 _MAX_NAMES = 64
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class PeerCertificate:
             raise CertificateUnreadable(f"the client certificate is over {MAX_DER_BYTES} bytes")
         try:
             return _read(der, x509.load_der_x509_certificate(der), chain)
-        except _UNREADABLE:
+        except UNREADABLE:
             raise CertificateUnreadable("the client certificate cannot be read") from None
 
     @property

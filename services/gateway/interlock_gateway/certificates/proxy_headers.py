@@ -52,7 +52,7 @@ class ProxyHeaders:
         self._spelt = {**_SPELT, self._user: user_header}
         self._names = frozenset({USER, self._user, ORGANIZATION, FORWARDED})
         self._verified = verified
-        self._certificate = lru_cache(_REMEMBERED)(self._read_certificate)
+        self._read_once = lru_cache(_REMEMBERED)(_certificate)
 
     def speaks(self, name: bytes) -> bool:
         """Whether a header speaks of who the client is, so that nobody but a trusted proxy may send it."""
@@ -139,14 +139,18 @@ class ProxyHeaders:
             )
         return self._certificate(encoded)
 
-    def _read_certificate(self, text: bytes) -> PeerCertificate:
-        peer = PeerCertificate.of(der_of(text))
+    def _certificate(self, text: bytes) -> PeerCertificate:
+        peer = self._read_once(text)
         self._verified(peer)
         return peer
 
     def _check_agreement(self, certificate: PeerCertificate, said: dict[bytes, bytes]) -> None:
         if CN in said and _text(said[CN], _SPELT[CN]) != certificate.common_name:
             raise ProxyMisconfigured(f"{_SPELT[CN]} is not the common name of {_SPELT[CERT]}", header=_SPELT[CN])
+
+
+def _certificate(text: bytes) -> PeerCertificate:
+    return PeerCertificate.of(der_of(text))
 
 
 def _common_name(said: dict[bytes, bytes]) -> str | None:

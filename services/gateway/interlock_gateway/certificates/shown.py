@@ -31,3 +31,9 @@ class Shown:
 def shown_by(scope: Mapping[str, Any]) -> Shown | None:
     """What an ASGI request shows."""
     return scope.get(SHOWN)
+
+
+def fingerprint_of(scope: Mapping[str, Any]) -> str | None:
+    """The certificate that came with a request, for its record."""
+    shown = shown_by(scope)
+    return None if shown is None or shown.certificate is None else shown.certificate.fingerprint

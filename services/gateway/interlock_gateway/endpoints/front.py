@@ -11,7 +11,7 @@ from interlock_common.errors import InterlockError
 from interlock_gateway import jsonrpc
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
-from interlock_gateway.certificates.shown import shown_by
+from interlock_gateway.certificates.shown import fingerprint_of, shown_by
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import as_rpc, challenge, check_origin
 from interlock_gateway.endpoints.reply import Gone
@@ -94,6 +94,7 @@ class HttpFront:
                 target=request.target,
                 caller=request.caller,
                 peer=request.peer,
+                certificate=fingerprint_of(request.scope),
             )
         if reply.started and not reply.streaming:
             return

@@ -15,7 +15,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
-from interlock_gateway.certificates.shown import shown_by
+from interlock_gateway.certificates.shown import fingerprint_of, shown_by
 from interlock_gateway.changes.hub import Changes
 from interlock_gateway.client_address import client_address
 from interlock_gateway.endpoints.refusals import challenge, check_origin
@@ -114,8 +114,9 @@ class WsEndpoint:
     ) -> None:
         """Refuse before the upgrade: as an HTTP answer where the server can, by closing otherwise."""
         self._dependencies.recorder.refusal(
-            error.code, status=error.status, method="websocket", target=scope["path"], caller=None, peer=_peer(scope)
-        )
+            error.code, status=error.status, method="websocket", target=scope["path"], caller=None, peer=_peer(scope),
+            certificate=fingerprint_of(scope),
+        )  # fmt: skip
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": _POLICY})
             return

@@ -58,3 +58,9 @@ def test_a_certificate_with_a_changed_byte_is_read_or_refused(place: int, byte: 
 def test_a_certificate_over_the_bound_is_not_even_looked_at() -> None:
     with pytest.raises(CertificateUnreadable, match=str(MAX_DER_BYTES)):
         PeerCertificate.of(b"\x30" * (MAX_DER_BYTES + 1))
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused_in_words() -> None:
+    version = _GOOD.index(b"\xa0\x03\x02\x01") + 4
+    with pytest.raises(CertificateUnreadable):
+        PeerCertificate.of(_GOOD[:version] + b"\x07" + _GOOD[version + 1 :])
