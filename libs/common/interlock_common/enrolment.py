@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 import structlog
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
@@ -145,9 +145,12 @@ def _refusal(url: str, status: int, answer: bytes) -> InterlockError:
 def _certificates(answer: bytes) -> list[x509.Certificate]:
     """The certificates of a certs-only PKCS#7: a set without an order of its own."""
     try:
-        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
-    except ValueError:
+        found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
+        for one in found:  # parsed as it is looked at: what is wrong inside shows here, and not later
+            _ = (one.subject, one.issuer, one.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise UpstreamFailed("the enrolment answer is no base64 PKCS#7 (RFC 7030, section 4.2.3)") from None
+    return found
 
 
 def _chain_of(found: list[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -168,7 +171,7 @@ def _issuer_of(certificate: x509.Certificate, candidates: list[x509.Certificate]
 def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(by)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -220,6 +220,7 @@ def test_a_brought_chain_that_ends_says_so(
     assert enterprise.files.root.exists()
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     at=st.integers(0, 100_000),
