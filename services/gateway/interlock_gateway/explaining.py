@@ -24,6 +24,7 @@ _AUTHENTICATION: tuple[tuple[str, frozenset[str]], ...] = (
     ("issuer", frozenset({"token_issuer"})),
     ("environment", frozenset({"token_environment"})),
     ("revocation", frozenset({"token_revoked"})),
+    ("certificate", frozenset({"token_bound", "certificate_revoked"})),
     ("principal", frozenset({"token_rejected"})),
     ("audience", frozenset({"token_audience"})),
     ("freshness", frozenset({"revocation_stale"})),

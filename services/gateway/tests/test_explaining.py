@@ -60,6 +60,7 @@ def test_a_call_that_goes_through_passes_every_rule(world: EdgeWorld) -> None:
         ({"exp": 1}, "time", "token_expired"),
         ({"iss": "else"}, "issuer", "token_issuer"),
         ({"aud": "else"}, "audience", "token_audience"),
+        ({"cnf": {"x5t#S256": "A" * 43}}, "certificate", "token_bound"),
         ({"principal": "gone@example.com"}, "principal", "token_rejected"),
         ({"scopes": {"ip_restrictions": ["10.0.0.0/8"]}, "address": "11.0.0.1"}, "address", "scope_ip"),
         ({"scopes": {"server_id": "two"}}, "server scope", "insufficient_scope"),
