@@ -76,19 +76,29 @@ class Certs:
         self._successors = Successors(bus, clock)
         self._successors.bind()
         self._issuing = Issuing(
-            self._generations, self._drops, engine, announcer, profiles, clock, accounts, self._admit,
+            self._generations,
+            self._drops,
+            engine,
+            announcer,
+            profiles,
+            clock,
+            accounts,
+            self._admit,
             self._successors.renewed,
         )
         directory, bus_lifetime = settings.identity_dir, timedelta(seconds=settings.bus_leaf_lifetime)
         # The listener needs host names, and a leaf for the bus must have none: the bus would map them to users.
         self._on_bus = self._own(_CERTS, directory, lifetime)
         self._front = self._own(_CERTS, directory / "listener", lifetime, settings.enrolment_names)
-        self._bus = self._own(BUS, settings.bus_identity_dir, bus_lifetime, settings.bus_names)
+        read_by_bus = asyncio.Lock()
+        self._bus = self._own(BUS, settings.bus_identity_dir, bus_lifetime, settings.bus_names, files=read_by_bus)
         # Its key lies with the keys of the CA: without it nobody could tell a running bus which leaves there are.
         self._admin = self._own(BUS_ADMIN, settings.ca_dir / BUS_ADMIN, _ADMIN_LIFETIME, keeps_key=True)
         admin = self._bus_admin = BusAdmin(bus.url, self._admin, clock)
         grace = _PINNED_LIFETIMES * settings.leaf_lifetime
-        self._pins = Pins(engine, settings.bus_identity_dir, admin, lambda: self._generations.issuer_ids, grace, clock)
+        self._pins = Pins(
+            engine, settings.bus_identity_dir, admin, lambda: self._generations.issuer_ids, grace, clock, read_by_bus
+        )
         peers = Peers(engine, admin, self._generations, clock)
         self._rotation = Rotation(self._generations, peers, self._apply_trust, announcer, clock)
         status_lifetime = timedelta(seconds=settings.crl_lifetime)
@@ -204,12 +214,26 @@ class Certs:
         self._ocsp.changed()
 
     def _own(
-        self, name: str, directory: Path, lifetime: timedelta, names: tuple[str, ...] = (), *, keeps_key: bool = False
+        self,
+        name: str,
+        directory: Path,
+        lifetime: timedelta,
+        names: tuple[str, ...] = (),
+        *,
+        keeps_key: bool = False,
+        files: asyncio.Lock | None = None,
     ) -> OwnIdentity:
         clock = self._service.clock
         identity = Identity(name, self._settings.trust_domain, directory, clock)
         return OwnIdentity(
-            self._issuing, identity, lambda: self._generations.bundle_pem, lifetime, clock, names, keeps_key=keeps_key
+            self._issuing,
+            identity,
+            lambda: self._generations.bundle_pem,
+            lifetime,
+            clock,
+            names,
+            keeps_key=keeps_key,
+            files=files,
         )
 
 

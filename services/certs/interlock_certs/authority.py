@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_certs import templates
 from interlock_certs.brought_ca import BroughtCa
+from interlock_certs.errors import AuthorityUnusable
 from interlock_certs.issuers import Issuer
 from interlock_certs.own_ca import OwnCa
 from interlock_certs.plan import Plan
@@ -121,6 +122,8 @@ class Authority:
             # Backdated for peers whose clock is behind, but a leaf of seconds must not be half over when it is born.
             begin = max(now - min(_BACKDATED, grant.lifetime / 10), ca.not_valid_before_utc)
             end = min(now + grant.lifetime, issuer.not_after, self.root.not_valid_after_utc)
+            if end <= begin:
+                raise AuthorityUnusable("the CA has expired: rotate it")
             name = spiffe_id(self._plan.trust_domain, identity)
             builder = templates.leaf(name, grant, ca, key, Validity(begin, end))
             for pointer in self._plan.pointers(issuer.key_id):

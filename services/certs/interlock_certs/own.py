@@ -27,7 +27,8 @@ type Apply = Callable[[], Awaitable[None]]
 class OwnIdentity:
     """An identity whose key and leaf are both made here, renewed at two thirds of the lifetime.
 
-    With ``keeps_key`` each leaf is for the same key: the bus takes it though it has not read its new pins yet.
+    ``files`` is held while its files change, for whoever must not be reading them then. With ``keeps_key`` each leaf
+    is for the same key: the bus takes it though it has not read its new pins yet.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class OwnIdentity:
         names: Sequence[str] = (),
         *,
         keeps_key: bool = False,
+        files: asyncio.Lock | None = None,
     ) -> None:
         self.identity = identity
         self._issuing = issuing
@@ -49,13 +51,15 @@ class OwnIdentity:
         self._names = tuple(names)
         self._keeps_key = keeps_key
         self._one_at_a_time = asyncio.Lock()
+        self._files = files or asyncio.Lock()
 
     async def ensure(self) -> None:
         """Make the identity unless a usable one of our own root, with the names of the moment, is there."""
         if not self.identity.is_usable() or not self.identity.is_verified_by(self._bundle()) or not self._is_named():
             await self.renew()
         else:
-            self.identity.trust(self._bundle())
+            async with self._files:
+                self.identity.trust(self._bundle())
 
     async def renew(self) -> None:
         """Make a new leaf, with a new key unless the key is kept."""
@@ -63,7 +67,8 @@ class OwnIdentity:
             key = self._key()
             request = signing_request(key).public_bytes(Encoding.DER)
             leaf = await self._issuing.issue_own(self.identity.service, request, self._lifetime, self._names)
-            self.identity.install(key_pem(key), leaf.chain_pem, self._bundle())
+            async with self._files:
+                self.identity.install(key_pem(key), leaf.chain_pem, self._bundle())
 
     async def follow(self, tainted: Collection[str]) -> None:
         """Use the bundle of the moment, with a new leaf where this one is below a tainted root or none at all."""

@@ -49,12 +49,14 @@ class Pins:
         issuers: Callable[[], Sequence[str]],
         grace: float,
         clock: Clock,
+        files: asyncio.Lock | None = None,
     ) -> None:
         self._engine = engine
         self._path = directory / FILE
         self._admin = admin
         self._grace = grace
         self._clock = clock
+        self._files = files or asyncio.Lock()
         self._unseen = asyncio.Event()
         self._written: bytes | None = None
         self._issuers = issuers
@@ -98,7 +100,8 @@ class Pins:
         self._unseen.set()
         await self._admin.ready()  # whose key must be in the list that is about to count
         await self.write()
-        servers = await self._admin.reload()
+        async with self._files:  # the bus reads its key and its certificate too, which must be a pair
+            servers = await self._admin.reload()
         self._unseen.clear()
         _log.debug("the bus reloaded", servers=servers, ms=round((self._clock.monotonic() - began) * 1000))
 
