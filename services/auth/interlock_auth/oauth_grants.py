@@ -71,7 +71,7 @@ class GrantFamilies:
         issued = await self._mint.issue(
             principal, f"OAuth: {grant.client_name}"[:255], lifetime,
             Grant(Scopes(server_id=grant.server_id, permissions=scopes), _teams(principal)),
-            {"aud": audience, "client_id": grant.client_id},
+            {"aud": audience, "client_id": grant.client_id, "sid": grant.id},
         )  # fmt: skip
         refresh = secrets.token_urlsafe(32) if grant.refreshable else None
         async with transaction(self._engine) as session:
@@ -114,7 +114,7 @@ class GrantFamilies:
             principal = principal_of(row)
             newest = None if grant.token_id is None else await store.token(grant.token_id)
             since = grant.created_at if newest is None else newest.created_at
-            stopped = await store.covered(selectors_of(principal), since)
+            stopped = await store.covered([*selectors_of(principal), ("session", grant.id)], since)
         if stopped:
             raise InvalidGrant("what was granted is revoked")
         return principal

@@ -1,5 +1,6 @@
 """Who exists, and logging in."""
 
+import uuid
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -56,8 +57,11 @@ class Principals:
         grant = Grant(Scopes(), None if principal.is_admin else principal.teams)
         if row.must_change_password:
             grant = Grant(Scopes(permissions=(PASSWORD_ONLY,)), ())
-        issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant)
-        await self._outlet.record("login.accepted", principal.name, issued.id, expires_at=issued.expires_at)
+        session = str(uuid.uuid4())
+        issued = await self._mint.issue(principal, "login", self._rules.session_lifetime, grant, {"sid": session})
+        await self._outlet.record(
+            "login.accepted", principal.name, issued.id, session=session, expires_at=issued.expires_at
+        )
         return LoggedIn(issued.id, issued.token, issued.expires_at, row.must_change_password)
 
     async def verified(self, request: Login) -> Principal:

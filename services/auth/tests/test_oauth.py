@@ -281,6 +281,18 @@ async def test_a_revoked_access_token_ends_its_family(oauth: OAuthWorld, world: 
         await oauth.refresh(answer.refresh_token)
 
 
+async def test_a_family_is_a_session_that_can_be_revoked(oauth: OAuthWorld, world: Any) -> None:
+    admin = await world.administrator()
+    answer, other = await oauth.tokens(), await oauth.tokens()
+    session = claims(answer.access_token)["sid"]
+    assert session != claims(other.access_token)["sid"]
+    world.clock.advance(1)
+    await world.selectors.revoke(Revoke(admin, Selector("session", session)))
+    with pytest.raises(InvalidGrant):
+        await oauth.refresh(answer.refresh_token)
+    assert claims((await oauth.refresh(other.refresh_token)).access_token)["sid"] != session
+
+
 async def test_revoking_all_of_a_user_ends_their_grants_and_browsers_too(oauth: OAuthWorld, world: Any) -> None:
     admin = await world.administrator()
     session = await oauth.login()

@@ -2,13 +2,16 @@ from typing import Any
 
 import pytest
 
+from interlock_auth import revocation
 from interlock_auth.changing_tokens import ChangingTokens
 from interlock_auth.errors import TokenNotFound
 from interlock_auth.housekeeping import Housekeeping
 from interlock_auth.token_uses import TokenUses
 from interlock_common.errors import Unavailable
 from interlock_common.messages.auth import CreateToken, Revocation, RevokeToken, revocation_key
+from interlock_common.messages.revocation import FOR_EVER
 from interlock_common.messages.subjects import EVT_TOKEN_REVOKED
+from interlock_common.revocation_set import RevocationSet
 
 
 def published(world: Any) -> dict[str, Revocation]:
@@ -74,6 +77,19 @@ async def test_a_revocation_the_bus_did_not_take_is_published_later(world: Any) 
     world.outlet.away = False
     await housekeeping(world).tidy()
     assert revocation_key(issued.id) in published(world)
+    assert await world.revocations.publish(unpublished_only=True) == 0
+
+
+async def test_what_the_bucket_has_is_not_published_again(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "_PAGE", 3)
+    admin, held = await world.administrator(), RevocationSet()
+    ids = [(await world.tokens.create(CreateToken(admin, f"t-{number}", 600))).id for number in range(7)]
+    for token_id in ids:
+        await world.revocations.revoke(RevokeToken(admin, token_id))
+    assert await world.revocations.publish(unpublished_only=False, held=held) == 7
+    for token_id in ids[:4]:
+        held[revocation_key(token_id)] = FOR_EVER
+    assert await world.revocations.publish(unpublished_only=False, held=held) == 3
     assert await world.revocations.publish(unpublished_only=True) == 0
 
 

@@ -1,3 +1,4 @@
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from interlock_common.messages.auth import CreateToken, revocation_key
 from interlock_common.messages.common import Actor
 from interlock_common.messages.revocation import Revoke, Selector, SelectorRevocation, selector_key
 from interlock_common.messages.subjects import EVT_SELECTOR_REVOKED
+from interlock_common.revocation_set import RevocationSet
 
 USER = "u@example.com"
 
@@ -74,6 +76,21 @@ async def test_the_most_restrictive_moment_stands(world: Any) -> None:
     assert published(world)[key].reason == f"at {now - 10}"
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_in_whichever_order_the_most_restrictive_moment_stands(world: Any, seed: int) -> None:
+    admin, random = await world.administrator(), Random(seed)
+    now, asked = int(world.clock.time()), dict[tuple[str, str], int]()
+    for _ in range(15):
+        kind, subject = random.choice(
+            [("user", "u"), ("team", "u"), ("session", "s"), ("certificate", "c"), ("all", "")]
+        )
+        before = now - random.randrange(50)
+        receipt = await world.selectors.revoke(Revoke(admin, Selector(kind, subject), before))
+        asked[kind, subject] = max(before, asked.get((kind, subject), 0))
+        assert receipt.before == asked[kind, subject]
+    assert {(each.kind, each.id): each.before for each in published(world).values()} == asked
+
+
 @pytest.mark.parametrize(
     ("selector", "ahead"), [(Selector("user"), -1), (Selector("all", "x"), -1), (Selector("team", "t" * 321), -1),
                             (Selector("user", USER), 60)],
@@ -115,6 +132,12 @@ async def test_a_selector_the_bus_did_not_take_is_published_later(world: Any) ->
     assert await world.selectors.publish(unpublished_only=True) == 1
     assert published(world)["all"].before > 0
     assert await world.selectors.publish(unpublished_only=True) == 0
+    held = RevocationSet()
+    assert await world.selectors.publish(unpublished_only=False, held=held) == 1
+    held["all"] = published(world)["all"].before
+    assert await world.selectors.publish(unpublished_only=False, held=held) == 0, "the bucket has it"
+    held["all"] = held.before["all"] - 1
+    assert await world.selectors.publish(unpublished_only=False, held=held) == 1, "the bucket has an earlier moment"
     world.clock.advance(91 * 86400)
     await world.selectors.forget(int(world.clock.time()))
     assert await world.selectors.publish(unpublished_only=False) == 0
