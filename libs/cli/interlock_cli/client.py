@@ -121,6 +121,10 @@ class Client:
         """The answer to ``GET path``, whatever it is."""
         return self._answer("GET", path, query).text
 
+    def text_of(self, method: str, path: str, /) -> str:
+        """The answer to a request that changes something, whatever it is."""
+        return self._answer(method, path, {}).text
+
     def pages[T](self, path: str, item_kind: type[T], /, **query: Any) -> list[T]:
         """All items of a list, page by page as its ``Link`` headers lead (RFC 8288)."""
         found: list[T] = []
