@@ -31,6 +31,7 @@ case ${1:-ensure} in
                 ensure "$service/database_url"
         done
         random | ensure auth/administrator_password
+        random | ensure auth/encryption_secret
         random | ensure gateway/audit_digest_key
         # Who seals and who opens: all three have the same one.
         random | ensure gateway/auth_encryption_secret

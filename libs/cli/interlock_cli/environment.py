@@ -14,7 +14,7 @@ from interlock_cli.state import State
 
 ADMINISTRATOR = "admin@example.com"
 _DATABASES = frozenset({"auth", "catalog", "certs", "audit"})
-_SEALING = frozenset({"gateway", "catalog", "connector"})
+_SEALING = frozenset({"auth", "gateway", "catalog", "connector"})
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def _of_service(placement: Placement, service: str) -> dict[str, str]:
                 "PLATFORM_ADMIN_EMAIL": os.environ.get("PLATFORM_ADMIN_EMAIL", ADMINISTRATOR),
                 "PLATFORM_ADMIN_PASSWORD": "",  # an empty variable counts as unset: the file decides
                 "PLATFORM_ADMIN_PASSWORD_FILE": str(state.admin_password),
+                "ALLOW_PRIVATE_ISSUERS": os.environ.get("ALLOW_PRIVATE_ISSUERS", "true"),
             }
         case "audit":
             return {"KEY_DIR": str(state.keys / "audit"), "TILES_DIR": str(state.tiles)}

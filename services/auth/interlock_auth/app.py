@@ -88,9 +88,9 @@ class Auth:
         )  # fmt: skip
         self._reconciled = False
         assertions = Assertions(engine, self._keyring, rules, outlet, clock)
-        Identities.of(engine, outlet, passwords, self._principals, selectors, user_rules(settings), clock).bind(
-            service.bus
-        )
+        identities = Identities.of(engine, outlet, passwords, self._principals, selectors, user_rules(settings), clock)
+        identities.roles.changed = self._federation.keys.publish_changed
+        identities.bind(service.bus)
         bind(service.bus, self._principals, Tokens(engine, mint, outlet, clock), revocations, self._keyring, assertions)
         service.bus.endpoint(subjects.AUTH_REVOCATION_CREATE, Revoke, selectors.revoke)
         service.bus.endpoint(subjects.AUTH_REVOCATION_READ, ReadRevoked, self._heartbeats.page)

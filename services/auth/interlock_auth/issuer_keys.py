@@ -29,7 +29,7 @@ from interlock_common.messages.resources import ISSUERS
 
 INTERVAL = 300
 """Seconds after which keys are read anew."""
-AGAIN = 30
+AGAIN = 10
 """Seconds after which an authorization server is asked again that did not answer, or whose key was wanted."""
 _MAX_ERROR = 500
 _settings = msgspec.json.Decoder(IssuerSettings)

@@ -1,5 +1,7 @@
 """Roles, and who has them: nobody gives what they do not hold."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -38,6 +40,8 @@ class Roles:
         self._directory = directory
         self._outlet = outlet
         self._clock = clock
+        self.changed: Callable[[], Awaitable[None]] = _told_nobody
+        """Called when what a role opens has changed, for those who publish that beside principals."""
 
     async def list(self, request: Page) -> RoleList:
         """All of them, the built-in ones first; no secret to anybody who is known here."""
@@ -75,6 +79,7 @@ class Roles:
             await store.settle(holders)
         await self._outlet.record("role.updated", asking.name, request.name, permissions=permissions)
         await self._directory.publish(holders)
+        await self.changed()
         return Role(request.name, request.description, permissions)
 
     async def delete(self, request: ByName) -> Empty:
@@ -86,6 +91,7 @@ class Roles:
                 raise InUse(f"the role {request.name} is had by {len(holders)}: withdraw it first", name=request.name)
             await store.remove_role(request.name)
         await self._outlet.record("role.deleted", asking.name, request.name)
+        await self.changed()
         return Empty()
 
     async def assign(self, request: AssignRole) -> User:
@@ -152,6 +158,10 @@ class Roles:
         if request.role in BUILT_IN_ROLES:
             return asking, _built_in(request.role)
         return asking, _custom(await _custom_row(store, request.role))
+
+
+async def _told_nobody() -> None:
+    return None
 
 
 def exact(given: tuple[str, ...]) -> tuple[str, ...]:

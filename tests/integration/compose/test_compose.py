@@ -190,7 +190,7 @@ def test_a_service_sees_no_secret_but_its_own(stack: Stack) -> None:
     seen = {service: set(stack.compose("exec", "-T", service, "sh", "-c", look).split()) for service in LONG_RUNNING}
     assert seen == {
         "postgres": {"superuser_password", *(f"{service}_password" for service in DATABASES)},
-        "auth": {"administrator_password", "database_url"},
+        "auth": {"administrator_password", "database_url", "encryption_secret"},
         "certs": {"database_url"},
         "audit": {"database_url"},
         "catalog": {"auth_encryption_secret", "database_url"},

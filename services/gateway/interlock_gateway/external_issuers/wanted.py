@@ -9,7 +9,7 @@ from interlock_common.clock import Clock
 from interlock_common.errors import InterlockError
 from interlock_common.messages.issuers import KeysRead, KeyWanted
 
-PAUSE = 30.0
+PAUSE = 10.0
 """Seconds between two questions about one issuer."""
 SETTLING = 2.0
 """Seconds that keys which auth has read may take to be here."""
