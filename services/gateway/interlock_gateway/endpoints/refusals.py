@@ -8,6 +8,8 @@ from interlock_gateway.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 
 type Headers = Mapping[bytes, bytes]
 
+_OTHER_SITES = frozenset({b"cross-site", b"same-site"})
+
 
 def as_rpc(error: InterlockError) -> RpcError:
     """An error of ours in the words of JSON-RPC, with the HTTP status it has on REST too."""
@@ -17,8 +19,13 @@ def as_rpc(error: InterlockError) -> RpcError:
 
 
 def check_origin(headers: Headers, origins: Container[str]) -> None:
-    """A browser's page may call only from an origin we know (MCP transports, security)."""
+    """A browser's page may call only from an origin we know (MCP transports, security).
+
+    A form or a link of another site may come without its origin; with it may come the certificate of the browser.
+    """
     origin = headers.get(b"origin")
+    if origin is None and headers.get(b"sec-fetch-site", b"none") in _OTHER_SITES:
+        raise PermissionDenied("a page of another site may not call here")
     if origin is not None and (value := origin.decode("latin-1")) not in origins:
         raise PermissionDenied("the origin of the page is not allowed here", origin=value[:200])
 

@@ -60,6 +60,16 @@ async def test_pages_call_only_from_origins_we_know(world: EdgeWorld, origin: st
     assert "www-authenticate" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+async def test_forms_of_other_sites_call_nothing_though_they_name_no_origin(
+    world: EdgeWorld, site: str, status: int
+) -> None:
+    headers, body = modern_call("tools/list", None)
+    assert (await asked(world, body, headers | {"sec-fetch-site": site})).status == status
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS"])
 async def test_other_methods_are_not_allowed(world: EdgeWorld, method: str) -> None:
     answer = await asked(world, method=method)
