@@ -101,7 +101,10 @@ class RevocationSet:
 
     def revokes(self, marks: Iterable[Mark]) -> bool:
         """Whether one of the tokens is revoked by itself."""
-        return any(mark in self.marks if isinstance(mark, bytes) else mark in self.texts for mark in marks)
+        for mark in marks:  # noqa: SIM110 - for every request; a generator would take twice as long
+            if mark in self.marks if isinstance(mark, bytes) else mark in self.texts:
+                return True
+        return False
 
     def covers(self, marks: Iterable[Mark], selectors: Iterable[str], issued_at: int) -> bool:
         """Whether a token does not count: one of ``marks``, itself and its parents, or a selector that is later."""
