@@ -71,7 +71,7 @@ def _read(content: bytes, peer: PeerCertificate, issuer: x509.Certificate, now: 
         raise AnswerRefused(f"the OCSP responder says {answer.response_status.name.lower()}")
     _verify(answer, _signer(answer, issuer, now))
     for each in answer.responses:
-        if each.serial_number == int(peer.serial, 16) and _is_of(each, issuer):
+        if each.serial_number == int(peer.serial, 16) and _is_of(each, peer, issuer):
             return _status(each, now)
     raise AnswerRefused("the OCSP answer is about another certificate")
 
@@ -90,9 +90,10 @@ def _status(said: ocsp.OCSPSingleResponse, now: float) -> Status:
     return Status(words[said.certificate_status], min(last, now + _LONGEST))
 
 
-def _is_of(said: ocsp.OCSPSingleResponse, issuer: x509.Certificate) -> bool:
+def _is_of(said: ocsp.OCSPSingleResponse, peer: PeerCertificate, issuer: x509.Certificate) -> bool:
     """Whether an answer is about a certificate of this CA, by the digest that the answer chose."""
-    named = ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, said.hash_algorithm).build()
+    certificate = x509.load_der_x509_certificate(peer.der)
+    named = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, said.hash_algorithm).build()
     return (named.issuer_name_hash, named.issuer_key_hash) == (said.issuer_name_hash, said.issuer_key_hash)
 
 

@@ -25,6 +25,7 @@ class ClientCa:
 
     name: str = "Test Client CA"
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    above: "ClientCa | None" = None
 
     def __post_init__(self) -> None:
         now = SYSTEM_CLOCK.now()
@@ -32,14 +33,14 @@ class ClientCa:
         self.certificate = (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(subject)
+            .issuer_name(subject if self.above is None else self.above.certificate.subject)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=3650))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .sign(self.key, hashes.SHA256())
+            .sign(self.key if self.above is None else self.above.key, hashes.SHA256())
         )
 
     @property

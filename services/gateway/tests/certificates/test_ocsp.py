@@ -26,7 +26,7 @@ from interlock_gateway.certificates.ocsp import AnswerRefused, question, read_an
 from interlock_gateway.certificates.statuses import Mode, OcspStatuses
 from interlock_gateway.testing.certificates import ClientCa, peer_of
 
-CA, OTHER_CA, IMPOSTOR = ClientCa(), ClientCa("Other CA"), ClientCa()
+CA, OTHER_CA, IMPOSTOR = ClientCa(above=ClientCa("Root")), ClientCa("Other CA"), ClientCa()
 ADAS, EVES = CA.issue("ada"), CA.issue("eve")
 PEER = peer_of(ADAS)
 NOW = SYSTEM_CLOCK.now()
