@@ -106,7 +106,7 @@ def _shown(request: Request) -> x509.Certificate:
         raise JoinRefused("re-enrolling needs the present certificate, shown in the TLS handshake")
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise JoinRefused("the certificate of the connection cannot be read") from None
 
 

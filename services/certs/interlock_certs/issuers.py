@@ -70,7 +70,7 @@ def parse_certificates(pem: bytes, source: object) -> list[x509.Certificate]:
     """The certificates of ``pem``; ``source`` names in an error where they came from."""
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except _UNREADABLE:
         raise AuthorityUnusable(f"{source} holds no PEM certificate") from None
     for certificate in found:
         try:
