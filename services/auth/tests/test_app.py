@@ -23,6 +23,8 @@ def settings(tmp_path: Path, **values: Any) -> Settings:
         ({"jwt_algorithm": "HS256", "jwt_secret_key": "s", "jwt_publish_secret": True}, "at least 32 characters"),
         ({"jwt_algorithm": "HS256", "jwt_publish_secret": True}, "needs JWT_SECRET_KEY"),
         ({"jwt_private_key_path": "/gone.pem"}, "JWT_PRIVATE_KEY_PATH /gone.pem cannot be read"),
+        ({"external_issuers_file": "/gone.yaml"}, "EXTERNAL_ISSUERS_FILE /gone.yaml cannot be read"),
+        ({"allow_issuer_networks": "10.0.0.0/99"}, "ALLOW_ISSUER_NETWORKS"),
     ],
 )
 async def test_a_bad_setting_ends_the_start_before_the_bus_is_joined(

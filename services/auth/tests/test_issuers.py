@@ -328,6 +328,19 @@ def test_a_file_that_is_wrong_ends_the_start(tmp_path: Path, text: str, said: st
         read_issuers(path, RULES)
 
 
+async def test_assertions_that_were_used_are_forgotten_once_they_could_not_count_again(here: Here) -> None:
+    now = int(here.world.clock.time())
+    async with transaction(here.world.engine) as session:
+        store = IssuerStore(session)
+        assert await store.use_assertion(b"a" * 32, now + 60)
+        assert not await store.use_assertion(b"a" * 32, now + 60)
+        assert await store.use_assertion(b"b" * 32, now + 600)
+    here.world.clock.advance(61)
+    await here.federation.tidy()
+    async with transaction(here.world.engine) as session:
+        assert await IssuerStore(session).count_assertions() == 1
+
+
 async def _row(here: Here) -> Any:
     async with transaction(here.world.engine) as session:
         return await IssuerStore(session).issuer("corp")
