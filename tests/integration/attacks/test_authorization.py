@@ -216,7 +216,7 @@ REDEEMED: dict[str, dict[str, str]] = {
 @pytest.mark.attack("a code")
 @pytest.mark.parametrize(
     ("also", "status", "code"),
-    [(also, 400, "invalid_target" if "resource" in also else "invalid_grant") for name, also in REDEEMED.items()],
+    [(also, 400, "invalid_target" if "resource" in also else "invalid_grant") for also in REDEEMED.values()],
     ids=REDEEMED,
 )
 def test_a_code_is_redeemed_by_whoever_asked_for_it(
@@ -306,8 +306,9 @@ def test_a_client_shows_its_secret_as_it_said_it_would(
     form = {"grant_type": CODE, "code": "x", "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
     form |= {"client_id": name} if basic is None else {}
     form |= {"client_secret": secret} if shown == "the secret in the form" else {}
+    sent: dict[str, Any] = {} if basic is None else {"auth": basic}
     with ground.as_(None) as client:
-        expected.check(client.post("/oauth/token", data=form, auth=basic))
+        expected.check(client.post("/oauth/token", data=form, **sent))
 
 
 @pytest.mark.attack("a request to the token endpoint that says two things", 400, "invalid_request")

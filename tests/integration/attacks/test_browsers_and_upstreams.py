@@ -38,7 +38,7 @@ def test_a_name_that_was_made_to_lead_here_is_no_origin_of_ours(ground: Ground, 
     assert not ground.left(marker)
 
 
-@pytest.mark.attack("a call by a form of another site (CSRF), with the token in a cookie", 401, "token_missing")
+@pytest.mark.attack("a call by a form of another site (CSRF), with the token in a cookie", 403, "permission_denied")
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 def test_what_a_form_can_send_brings_no_credential(ground: Ground, expected: Expected, kind: str) -> None:
     """Without the header that only a script of an allowed page could set, cookies and all."""

@@ -73,7 +73,7 @@ class Ground:
     def as_(self, token: str | None) -> httpx.Client:
         """Somebody's client; each has a connection, and so an address in the record, of its own."""
         headers = bearer(token) if token else {}
-        hooks: dict[str, list[Any]] = {"response": [_note_peer]}
+        hooks: dict[str, list[Any]] = {"response": [note_peer]}
         return httpx.Client(base_url=self.url, headers=headers, timeout=15, verify=_NO_TLS, event_hooks=hooks)
 
     def call(self, headers: Sent, marker: str, path: str = "/mcp", tool: str = TOOL) -> httpx.Response:
@@ -126,7 +126,7 @@ def peer_of(answer: httpx.Response) -> str:
     return str(answer.extensions["peer"])
 
 
-def _note_peer(answer: httpx.Response) -> None:
+def note_peer(answer: httpx.Response) -> None:
     """While the connection still stands."""
     host, port = answer.extensions["network_stream"].get_extra_info("client_addr")[:2]
     answer.extensions["peer"] = f"{host}:{port}"
