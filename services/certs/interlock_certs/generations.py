@@ -131,14 +131,14 @@ class Generations:
     async def take(self, step: Step) -> int:
         """Take the next step; answers the number of the generation it is about. Whether it is safe is not asked here.
 
-        Raises StepRefused when another step is the next one.
+        Raises StepRefused when another step is the next one, or the next root is not there yet.
         """
         if step != self.next_step:
             raise StepRefused(f"{step} is not the next step of a rotation, {self.next_step} is")
         number = self._counting[-1].number + 1 if step == "prepare" else self._in_turn(step).number
         if step == "prepare":
             number = max(number, *(revoked + 1 for revoked in self._revoked), 2)
-            await asyncio.to_thread(self._open, self._folder(number))  # RSA keys take seconds, tokens may be far
+            await self._make(number)
         async with transaction(self._engine) as session:
             match step:
                 case "prepare":
@@ -155,6 +155,13 @@ class Generations:
         await self._read()
         _log.info("step of a CA rotation taken", step=step, generation=number, bundle=self.bundle)
         return number
+
+    async def _make(self, number: int) -> None:
+        """Make the next CA, or take over the one that was brought or that an offline root signed meanwhile."""
+        try:
+            await asyncio.to_thread(self._open, self._folder(number))  # RSA keys take seconds, tokens may be far
+        except AuthorityUnusable as error:
+            raise StepRefused(f"the next CA is not there: {error.detail}") from None
 
     def ends(self) -> datetime:
         """When the root of the oldest generation that counts ends."""

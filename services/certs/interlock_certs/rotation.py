@@ -82,10 +82,10 @@ class Rotation:
         async with self._steps:
             try:
                 await self._check(request.step)
+                generation = await self._generations.take(request.step)
             except StepRefused as error:
                 await self._announcer.step_refused(request.actor, request.step, error.detail)
                 raise
-            generation = await self._generations.take(request.step)
             self._unapplied.set()
             await self._announcer.rotated(request.actor, request.step, generation, self._generations.bundle)
         await self._applied()

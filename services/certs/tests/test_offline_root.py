@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_certs.__main__ import main
 from interlock_certs.authority import Authority
 from interlock_certs.ca_keys import Algorithm, KeyCare
-from interlock_certs.errors import ChainBroken, ChainExpired, IssuingAwaited, KeyMismatch
+from interlock_certs.errors import ChainBroken, ChainExpired, IssuingAwaited, KeyMismatch, StepRefused
+from interlock_certs.generations import Generations
 from interlock_certs.plan import Plan
 from interlock_certs.profiles import Grant
 from interlock_common.testing.clock import ManualClock
@@ -173,6 +175,26 @@ def test_the_commands_write_the_request_and_place_the_chain(
     assert Authority.open(ca, plan, clock).issue("auth", KEY, Grant(DAY))
     assert main(["issuing-chain"]) == 2
     assert "usage: " in capsys.readouterr().err
+
+
+async def test_a_rotation_asks_the_offline_root_for_the_next_ca(
+    root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path, engine: AsyncEngine
+) -> None:
+    ca, following = tmp_path / "ca", OfflineRoot(tmp_path / "next", clock)
+    (ca / "issuing-chain.pem").parent.mkdir()
+    (ca / "issuing-chain.pem").write_bytes(root.sign(awaited(ca, plan, clock)))
+    clock.advance(5)
+    generations = Generations(engine, ca, lambda folder: Authority.open(folder, plan, clock), clock)
+    await generations.load()
+    with pytest.raises(StepRefused, match=r"the next CA is not there: .*sign .*ca-2/issuing\.csr"):
+        await generations.take("prepare")
+    assert [one.number for one in generations.counting] == [1]
+    (ca / "ca-2" / "issuing-chain.pem").write_bytes(following.sign(ca / "ca-2" / "issuing.csr"))
+    clock.advance(5)
+    assert await generations.take("prepare") == 2
+    assert generations.bundle_pem.count(b"BEGIN CERTIFICATE") == 2
+    await generations.take("activate")
+    assert generations.issue("auth", KEY, Grant(DAY)).issuer != generations.counting[0].authority.issuer.certificate
 
 
 def test_an_issuing_ca_that_expired_says_so(root: OfflineRoot, plan: Plan, clock: ManualClock, tmp_path: Path) -> None:
