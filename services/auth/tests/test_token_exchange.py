@@ -44,7 +44,8 @@ class Exchanging:
     async def exchange(self, subject: str, **also: Any) -> TokenAnswer:
         given: dict[str, Any] = {
             "grant_type": TOKEN_EXCHANGE, "client_id": self.client.client_id,
-            "client_secret": self.client.client_secret, "auth_method": "client_secret_basic", "subject_token": subject, "subject_token_type": ACCESS_TOKEN,
+            "client_secret": self.client.client_secret, "auth_method": "client_secret_basic",
+            "subject_token": subject, "subject_token_type": ACCESS_TOKEN,
         }  # fmt: skip
         return await self.oauth.server.tokens.exchange(TokenRequest(**given | also))
 

@@ -375,7 +375,10 @@ async def test_a_token_exchange_names_one_of_our_resources(world: FakeWorld, bro
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": "s", "client_id": "c",
         "client_secret": "x", "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
     }  # fmt: skip
-    for named in ({"resource": "http://gateway.test/servers/s1/mcp"}, {"audience": "http://gateway.test/servers/s1/mcp"}):
+    for named in (
+        {"resource": "http://gateway.test/servers/s1/mcp"},
+        {"audience": "http://gateway.test/servers/s1/mcp"},
+    ):
         answer = await browser.post("/oauth/token", data=said | named)
         assert answer.json()["issued_token_type"] == "urn:x"
         asked = last_asked(world, TokenRequest)
