@@ -26,6 +26,8 @@ from interlock_common.messages.resources import AUDIT
 
 CONSUMER = "audit-writer"
 _FETCH_SECONDS = 1.0
+_GATHER_SECONDS = 0.05
+"""While batches come one by one, so long they gather: a transaction and a sync of the disk for each would cost more."""
 _RECOVER_SECONDS = 3.0
 _ACK_SECONDS = 30.0
 _MESSAGE_ID = "Nats-Msg-Id"
@@ -60,6 +62,7 @@ class StreamSource:
         )
         self._bound: tuple[Client, JetStreamContext.PullSubscription] | None = None
         self._fetching = asyncio.Lock()
+        self._few = False
         self._recoveries = itertools.count(1)
         bus.on_connected(self._let_go)
 
@@ -71,6 +74,9 @@ class StreamSource:
         return StreamState(str(info.created or ""), info.state.first_seq, info.state.last_seq)
 
     async def fetch(self) -> list[Delivery]:
+        if self._few:
+            await asyncio.sleep(_GATHER_SECONDS)
+        self._few = False
         async with self._fetching, self._connection() as client:
             if self._bound is None or self._bound[0] is not client:
                 await self._unbind()
@@ -79,6 +85,7 @@ class StreamSource:
                 messages = await self._bound[1].fetch(self._batches, timeout=_FETCH_SECONDS)
             except TimeoutError:
                 return []
+        self._few = len(messages) < self._batches
         return [_delivery(message) for message in messages]
 
     async def _let_go(self) -> None:
