@@ -24,6 +24,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from interlock_certs import api
+from interlock_certs.errors import JoinRefused
 from interlock_certs.models import IssuedCertificate
 from interlock_common.database import transaction
 from interlock_common.enrolment import enrol
@@ -266,6 +268,29 @@ async def test_a_body_over_the_bound_is_refused(front: Any) -> None:
     headers = basic("auth", front.token())
     async with front.session() as http, http.post(ENROL, data=b"A" * (64 * 1024 + 1), headers=headers) as response:
         assert response.status == 413
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(front: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_BODY_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.port, ssl=front.trust)
+    authorization = basic("auth", front.token())["Authorization"]
+    head = f"POST {ENROL} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n"
+    writer.write(f"{head}Content-Type: application/pkcs10\r\nContent-Length: 500\r\n\r\nMII".encode())
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 504")
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+@given(header=st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: "Basic " + base64.b64encode(raw).decode()))
+def test_whatever_a_credential_looks_like_it_is_read_or_refused(header: str) -> None:
+    try:
+        identity, token = api._credentials(header)  # pyright: ignore[reportPrivateUsage]
+    except JoinRefused:
+        return
+    assert token or identity is not None
 
 
 VALID = (
