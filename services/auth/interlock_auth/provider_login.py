@@ -18,6 +18,7 @@ from interlock_auth.errors import LoginsSaturated, ProviderLoginRefused, Provide
 from interlock_auth.fetching import Fetcher
 from interlock_auth.issuer_keys import AGAIN, IssuerKeys, endpoints_of, keys_of, settings_of
 from interlock_auth.issuer_models import IssuerRow, ProviderLoginRow
+from interlock_auth.issuer_settings import MAX_SUBJECT
 from interlock_auth.issuer_store import IssuerStore
 from interlock_auth.jwks import UnknownKey, claims_signed_by, counts_now
 from interlock_auth.oauth_sessions import BrowserSessions
@@ -177,7 +178,8 @@ def _unfit(claims: dict[str, Any], said: IssuerSettings, login: LoginSettings, n
         return "it is for another client"
     if len(audiences) > 1 and "azp" not in claims:
         return "it is for several clients, and does not say for which"
-    if not isinstance(claims.get("sub"), str) or not claims["sub"]:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or not subject.isprintable():
         return "it names nobody"
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
         return "it is of another login"

@@ -19,7 +19,7 @@ from interlock_common.database import transaction
 from interlock_common.errors import InvalidInput
 from interlock_common.messages.issuers import IssuerSettings, LoginSettings
 
-_NOBODY = "nobody here is linked to this account of yours: an administrator can do that"
+_NOBODY = "nobody here is linked to this account of yours"
 
 
 class Provisioning:
@@ -54,7 +54,7 @@ class Provisioning:
         return identity.principal
 
     async def _provisioned(self, said: IssuerSettings, login: LoginSettings, claims: dict[str, Any]) -> str:
-        name = _address(login, claims)
+        name, subject = _address(login, claims), str(claims["sub"])
         row = PrincipalRow(
             name=name, kind="person", password_hash=None, active=True, is_admin=False,
             created_at=int(self._clock.time()),
@@ -64,13 +64,11 @@ class Provisioning:
             async with transaction(self._engine) as session:
                 created = await IssuerStore(session).add_principal(row)
         if not created:
-            self._outlet.record_soon(
-                "login.refused", said.name, said.issuer, subject=str(claims["sub"]), reason=_NOBODY
-            )
-            raise ProviderLoginRefused(_NOBODY)
+            self._outlet.record_soon("login.refused", said.name, said.issuer, subject=subject, reason=_NOBODY)
+            raise ProviderLoginRefused(f"{_NOBODY}: an administrator can link the subject {subject} of {said.name}")
         await self._outlet.record("user.provisioned", said.name, name, issuer=said.issuer)
         await self._directory.publish([name])
-        await self._links.add(said.issuer, str(claims["sub"]), name, said.name)
+        await self._links.add(said.issuer, subject, name, said.name)
         return name
 
 
