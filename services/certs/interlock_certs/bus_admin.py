@@ -122,7 +122,8 @@ class BusAdmin:
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(NatsError, OSError, TimeoutError):
-                await client.close()
+                async with asyncio.timeout(_SECONDS):  # the end of a connection that was refused may not come
+                    await client.close()
 
     async def _connect(self) -> Client:
         async with asyncio.timeout(_SECONDS):
