@@ -1,4 +1,4 @@
-"""What is revoked stops counting: durable first, then in every mirror."""
+"""What is revoked stops counting: durable, then in every mirror."""
 
 import asyncio
 from collections.abc import Sequence
@@ -46,8 +46,7 @@ class Revocations:
         Raises Unavailable when the bus did not take it: it is durable then, and published as soon as it does.
         """
         began = self._clock.monotonic()
-        row, is_new = await self._remember(request)
-        revision = await self._put(row)
+        row, is_new, revision = await self._stored(request)
         if is_new:  # a revocation never waits for the audit stream: it must take effect without it
             await self._outlet.event(EVT_TOKEN_REVOKED, _selector(row))
             self._outlet.record_soon("token.revoked", row.revoked_by, row.token_id, reason=row.reason)
@@ -78,20 +77,36 @@ class Revocations:
             _log.warning("revocations published late", count=count)
         return count
 
-    async def _remember(self, request: RevokeToken) -> tuple[RevocationRow, bool]:
-        async with transaction(self._engine) as session:
-            store = Store(session)
-            principal, held, token = await standing_and_token(store, request.actor, request.id)
-            foreign = token is not None and token.principal != principal.name
-            if token is None or (foreign and not (principal.is_admin and held.may("tokens.delete"))):
-                raise TokenNotFound(f"there is no token {request.id} that the actor may revoke")
-            expires_at = token.expires_at if token.expires_at == NEVER else token.expires_at + GRACE
-            row = RevocationRow(
-                token_id=token.id, revoked_at=int(self._clock.time()), revoked_by=principal.name,
-                reason=request.reason[:MAX_REASON_LENGTH], expires_at=expires_at, revision=None,
-            )  # fmt: skip
-            is_new = await store.add_revocation(row)
-            known = row if is_new else await store.revocation(token.id)
+    async def _stored(self, request: RevokeToken) -> tuple[RevocationRow, bool, int]:
+        """The revocation in the database and, at ``revision``, in the bucket; whether it is new.
+
+        Each is durable by itself, so the bucket does not wait until the database has synced its disk. Where one of them
+        fails, whoever revokes is told so: what only the bucket has is refused all the same, and what only the database
+        has is published later.
+        """
+        putting: asyncio.Task[int] | None = None
+        try:
+            async with transaction(self._engine) as session:
+                row, is_new = await self._remember(Store(session), request)
+                putting = asyncio.create_task(self._put(row))
+            return row, is_new, await putting
+        finally:
+            if putting is not None and not putting.done():
+                putting.cancel()
+            await asyncio.gather(*([putting] if putting else []), return_exceptions=True)
+
+    async def _remember(self, store: Store, request: RevokeToken) -> tuple[RevocationRow, bool]:
+        principal, held, token = await standing_and_token(store, request.actor, request.id)
+        foreign = token is not None and token.principal != principal.name
+        if token is None or (foreign and not (principal.is_admin and held.may("tokens.delete"))):
+            raise TokenNotFound(f"there is no token {request.id} that the actor may revoke")
+        expires_at = token.expires_at if token.expires_at == NEVER else token.expires_at + GRACE
+        row = RevocationRow(
+            token_id=token.id, revoked_at=int(self._clock.time()), revoked_by=principal.name,
+            reason=request.reason[:MAX_REASON_LENGTH], expires_at=expires_at, revision=None,
+        )  # fmt: skip
+        is_new = await store.add_revocation(row)
+        known = row if is_new else await store.revocation(token.id)
         return known or row, is_new
 
     async def _put(self, row: RevocationRow) -> int:
