@@ -3,13 +3,13 @@
 import asyncio
 import random
 import ssl
+from typing import Protocol
 
 import structlog
 from nats.errors import Error as NatsError
 
 from interlock_common.bus import Bus
 from interlock_common.clock import Clock
-from interlock_common.enrolment import Renewer
 from interlock_common.errors import InterlockError
 from interlock_common.identity import Identity
 from interlock_common.messages import resources, subjects
@@ -24,10 +24,16 @@ _MOST_JITTER = 10.0
 _JITTER_SHARE = 20
 
 
+class Trusting(Protocol):
+    """What puts a bundle to use; ``enrolment.Renewer``."""
+
+    async def trust(self, bundle_pem: bytes, tainted: tuple[str, ...]) -> None: ...
+
+
 class TrustFollower:
     """Uses each bundle that certs publishes, replaces a leaf that is tainted, and confirms that it did."""
 
-    def __init__(self, identity: Identity, bus: Bus, renewer: Renewer, clock: Clock) -> None:
+    def __init__(self, identity: Identity, bus: Bus, renewer: Trusting, clock: Clock) -> None:
         self._identity = identity
         self._bus = bus
         self._renewer = renewer

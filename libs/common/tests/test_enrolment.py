@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from interlock_common.enrolment import Renewer, renewal_moment
+from interlock_common import tls
+from interlock_common.enrolment import Renewer, is_left_behind, renewal_moment
 from interlock_common.errors import InterlockError, Unavailable
 from interlock_common.identity import Identity
 from interlock_common.testing.clock import ManualClock
 from interlock_common.testing.pki import ScratchAuthority
+from interlock_common.tls import UnusableIdentity
 
 HOUR = timedelta(hours=1)
 
@@ -112,3 +114,54 @@ async def test_a_leaf_the_bus_has_not_seen_is_shown_later_and_not_issued_anew(wo
     world.bus_away = False
     await world.pass_time(300)
     assert (world.obtained, len(world.shown)) == (1, 1)
+
+
+async def test_another_bundle_is_put_in_place_and_shown_once(world: Any) -> None:
+    both = world.authority.bundle_pem + ScratchAuthority("next", world.clock).bundle_pem
+    await world.renewer.trust(both, ())
+    await world.renewer.trust(both, ())
+    assert world.identity.bundle_path.read_bytes() == both
+    assert (len(world.shown), world.obtained) == (1, 0)
+
+
+async def test_a_leaf_below_a_tainted_root_is_replaced_at_once(world: Any) -> None:
+    before = world.identity.leaf
+    (root,) = tls.authority_key_ids([before])
+    await world.renewer.trust(world.authority.bundle_pem, ("00", root))
+    assert (world.obtained, len(world.shown)) == (1, 1)
+    assert world.identity.leaf != before
+    await world.renewer.trust(world.authority.bundle_pem, ("00",))
+    assert world.obtained == 1
+
+
+async def test_a_leaf_that_the_new_bundle_does_not_verify_is_replaced_first(world: Any) -> None:
+    world.authority = ScratchAuthority("next", world.clock)
+    await world.renewer.trust(world.authority.bundle_pem, ())
+    assert world.obtained == 1
+    assert world.identity.is_verified_by(world.authority.bundle_pem)
+
+
+async def test_a_bundle_that_verifies_nothing_of_ours_changes_nothing(world: Any) -> None:
+    before = world.identity.bundle_path.read_bytes()
+    with pytest.raises(UnusableIdentity, match="is not verified by"):
+        await world.renewer.trust(ScratchAuthority("stranger", world.clock).bundle_pem, ())
+    assert world.identity.bundle_path.read_bytes() == before
+
+
+async def test_a_service_that_a_rotation_left_behind_joins_again(world: Any, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    assert not is_left_behind(world.identity, drop)
+    (drop / "bundle.pem").write_bytes(world.authority.bundle_pem)
+    assert not is_left_behind(world.identity, drop)
+    world.authority = ScratchAuthority("next", world.clock)
+    (drop / "bundle.pem").write_bytes(world.authority.bundle_pem)
+    assert is_left_behind(world.identity, drop)
+    world.refuses = Unavailable("nobody answers")
+    renewer = Renewer(
+        world.identity, world, world.clock, obtain=world.obtain, rejoin=world.rejoin,
+        left_behind=lambda: is_left_behind(world.identity, drop),
+    )  # fmt: skip
+    await renewer.renew_now()
+    assert world.rejoined == 1
+    assert not is_left_behind(world.identity, drop)

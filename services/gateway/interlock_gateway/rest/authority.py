@@ -58,10 +58,10 @@ async def revoke_identity(identity: Identity, body: RevokedIdentityBody, actor: 
     return answer(await deps.bus.request(subjects.CERTS_IDENTITY_REVOKE, request, CertificatesRevoked))
 
 
-@router.post("/identities/{identity}/reinstate", status_code=204, summary="Let a revoked service join again")
+@router.post("/identities/{identity}/reinstate", responses=says(Empty), summary="Let a revoked service join again")
 async def reinstate(identity: Identity, actor: CurrentActor, deps: Deps) -> Response:
-    await deps.bus.request(subjects.CERTS_IDENTITY_REINSTATE, ReinstateIdentity(actor, identity), Empty)
-    return Response(status_code=204)
+    request = ReinstateIdentity(actor, identity)
+    return answer(await deps.bus.request(subjects.CERTS_IDENTITY_REINSTATE, request, Empty))
 
 
 @router.get("/authority", responses=says(AuthorityStatus), summary="The CAs, and who follows their rotation")
