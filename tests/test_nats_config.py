@@ -29,6 +29,8 @@ def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     config = (NATS / "nats-server.conf").read_text()
     (tmp_path / "nats-server.conf").write_text(config.replace("/etc/nats/identity", str(tmp_path)))
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "pins.conf").write_text('pinned_certs: [\n  "' + "0" * 64 + '"\n]\n')
     (tmp_path / "authorization.conf").write_bytes((NATS / "authorization.conf").read_bytes())
     checked = subprocess.run(
         [nats_server_binary(), "-t", "-c", tmp_path / "nats-server.conf"], capture_output=True, text=True, check=False
