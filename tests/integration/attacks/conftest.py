@@ -16,6 +16,7 @@ SETTINGS = {
     "VALIDATE_TOKEN_ENVIRONMENT": "true",
     "MAX_FAILED_LOGIN_ATTEMPTS": "3",
     "RATE_LIMIT_LOGIN": "100/200",
+    "ALLOW_PRIVATE_ISSUERS": "true",
     "LIST_PAGE_SIZE": "2",
 }
 """As in production, as far as attacks tell the difference; the notes server is at 127.0.0.1."""

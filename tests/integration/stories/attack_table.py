@@ -31,7 +31,7 @@ TOPICS = {
     "wrong issuer": r"issuer",
     "wrong environment": r"environment",
     "missing jti and exp": r"no (jti|exp)\b",
-    "oversized token": r"oversized",
+    "oversized token": r"token: oversized",
     "replayed refresh token": r"refresh token.*again",
     "open redirect": r"redirect",
     "PKCE downgrade": r"PKCE",
@@ -40,7 +40,7 @@ TOPICS = {
     "forged proxy headers": r"forged",
     "CSRF": r"CSRF",
     "header smuggling": r"framed",
-    "timing of password checks": r"time",
+    "timing of password checks": r"by the time it takes",
     "enumeration of users": r"unknown name",
     "bound tokens": r"bound",
     "client certificates": r"client certificate",
@@ -56,7 +56,8 @@ permissions on the bus. This is the list of them, with the answer that each must
 take what they expect from the same place; one of them holds this page to them. `—` stands for no code of ours, as in
 answers to what is no HTTP. After each file the audit log is asked for every refusal on MCP.
 
-    uv run pytest tests/integration/attacks -q
+    uv run pytest tests/integration/attacks -q                            # the attacks
+    PYTHONPATH=tests/integration uv run python -m stories.attack_table    # this page, after a change of them
 
 | what must be tried | attacks |
 |---|---|
@@ -163,7 +164,7 @@ def table(found: Sequence[Attack]) -> str:
         rows = [_row(list(group)) for _, group in groupby(of_file, key=lambda each: (each.test, each.sent))]
         head = "| what is sent | which | status | code |\n|---|---|---|---|"
         body = "\n".join(line for row in rows for line in row)
-        parts.append(f"## {about}\n`{path.relative_to(ROOT)}`\n\n{head}\n{body}\n")
+        parts.append(f"## {about.rstrip('.')}\n`{path.relative_to(ROOT)}`\n\n{head}\n{body}\n")
     return "\n".join(parts)
 
 
@@ -172,7 +173,7 @@ def _row(group: Sequence[Attack]) -> list[str]:
     answers = Counter((each.status, each.code) for each in group)
     return [
         f"| {group[0].sent} | {_cases([a for a in group if (a.status, a.code) == answer])} "
-        f"| {answer[0]} | {f'`{answer[1]}`' if answer[1] else '—'} |"
+        f"| {answer[0] or 'no connection'} | {f'`{answer[1]}`' if answer[1] else '—'} |"
         for answer in answers
     ]
 
