@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import jwt
 
 from interlock_common.testing.waiting import until
 from stories.load import modern_call
@@ -141,6 +142,20 @@ async def test_a_stream_and_a_long_call_end_at_once_and_the_upstream_is_told(
         return {leaf.get("outcome", leaf["kind"]) for leaf in (*ours, *revoked)}
 
     await until(lambda: {"call.intent", "revoked", "action"} <= recorded(), 15)
+
+
+async def test_revoking_a_session_ends_one_login_and_no_other(stage: Stage) -> None:
+    login, other = stage.deployment.administrator_token(), stage.deployment.administrator_token()
+    session = jwt.decode(login, options={"verify_signature": False})["sid"]
+    with stage.deployment.rest(other) as client:
+        await until(lambda: client.get("/tools").is_success, 5)
+        asked = {"kind": "session", "id": session, "reason": "a lost laptop"}
+        receipt = client.post("/revocations", json=asked).raise_for_status().json()
+        assert (receipt["kind"], receipt["late"]) == ("session", [])
+        assert client.get("/tools").status_code == 200
+    with stage.deployment.rest(login) as client:
+        refused = client.get("/tools")
+    assert (refused.status_code, "token_revoked" in refused.text) == (401, True)
 
 
 async def test_revoking_a_user_ends_nothing_of_others(stage: Stage) -> None:
