@@ -30,7 +30,9 @@ from interlock_gateway.caller import Caller
 from interlock_gateway.claims import ClaimRules
 from interlock_gateway.external_issuers.tokens import ExternalTokens
 from interlock_gateway.external_issuers.wanted import WantedKeys
+from interlock_gateway.testing.asking import ask, modern_call
 from interlock_gateway.testing.callers import ADA, AUDIENCE, ISSUER, ROOT, Signer
+from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.fakes import FakeMirror, FakeRevocations
 
 THEIRS = "https://idp.example/realms/corp"
@@ -313,3 +315,16 @@ def test_a_token_of_others_is_revoked_under_the_name_it_has_here(edge: Edge) -> 
     edge.caller(token)
     edge.revocations.items[f"jti.{caller.token_id}"] = FOR_EVER
     assert edge.refusal(token) == "token_revoked"
+
+
+async def test_an_endpoint_says_when_to_come_again_and_not_that_the_credential_is_bad(edge: Edge) -> None:
+    headers, body = modern_call()
+    endpoint = EdgeWorld().endpoint(authenticator=edge.authenticator)
+    pending = await ask(endpoint, body, headers, token=edge.token(header={"kid": "next"}))
+    edge.trust(keys_until=0)
+    stale = await ask(endpoint, body, headers, token=edge.token())
+    await edge.wanted.stop()
+    for answer, seconds, code in ((pending, "1", "issuer_keys_pending"), (stale, "30", "issuer_keys_stale")):
+        assert (answer.status, answer.headers["retry-after"]) == (503, seconds)
+        assert "www-authenticate" not in answer.headers
+        assert code in answer.body.decode()
