@@ -25,7 +25,7 @@ from interlock_common.revocation_set import RevocationSet
 GRACE = 300
 """Seconds a revocation outlives its token: verifiers may allow for clocks that differ."""
 MAX_REASON_LENGTH = 1000
-_PAGE = 2000
+_PAGE = 5000
 _AT_ONCE = 200
 """Revocations that are on their way to the bucket at the same time, when all that are missing there are published."""
 _log = structlog.get_logger(__name__)
@@ -63,16 +63,16 @@ class Revocations:
         count, after, now = 0, "", int(self._clock.time())
         while True:
             async with transaction(self._engine) as session:
-                rows = await Store(session).live_revocations(
+                found = await Store(session).live_revocations(
                     now, unpublished_only=unpublished_only, after=after, limit=_PAGE
                 )
-            missing = [row for row in rows if held is None or row.revision is None or not _is_held(row, held)]
-            for some in batched(missing, _AT_ONCE, strict=False):
-                await self._publish(some)
+            missing = [token_id for token_id, revision in found if revision is None or not _is_held(token_id, held)]
+            for ids in batched(missing, _AT_ONCE, strict=False):
+                await self._publish(ids)
             count += len(missing)
-            if len(rows) < _PAGE:
+            if len(found) < _PAGE:
                 break
-            after = rows[-1].token_id
+            after = found[-1][0]
         if count and unpublished_only:
             _log.warning("revocations published late", count=count)
         return count
@@ -113,7 +113,9 @@ class Revocations:
         ttl = None if row.expires_at == NEVER else max(1.0, row.expires_at - self._clock.time())
         return await self._outlet.put(REVOCATIONS, revocation_key(row.token_id), _selector(row), ttl)
 
-    async def _publish(self, rows: Sequence[RevocationRow]) -> None:
+    async def _publish(self, ids: Sequence[str]) -> None:
+        async with transaction(self._engine) as session:
+            rows = await Store(session).revocations(ids)
         put = await asyncio.gather(*(self._put(row) for row in rows), return_exceptions=True)
         published = [(row, revision) for row, revision in zip(rows, put, strict=True) if isinstance(revision, int)]
         if published:
@@ -132,8 +134,8 @@ class Revocations:
             _log.warning("that a revocation is published could not be noted", error=type(error).__name__)
 
 
-def _is_held(row: RevocationRow, held: RevocationSet) -> bool:
-    return held.holds(revocation_key(row.token_id), FOR_EVER)
+def _is_held(token_id: str, held: RevocationSet | None) -> bool:
+    return held is not None and held.holds(revocation_key(token_id), FOR_EVER)
 
 
 def _selector(row: RevocationRow) -> Revocation:

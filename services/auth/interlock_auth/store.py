@@ -148,12 +148,18 @@ class Store:
 
     async def live_revocations(
         self, now: int, *, unpublished_only: bool, after: str, limit: int
-    ) -> Sequence[RevocationRow]:
-        """Those of tokens that live, after an id, in the order of their ids."""
-        query = select(RevocationRow).where(RevocationRow.expires_at >= now, RevocationRow.token_id > after)
+    ) -> list[tuple[str, int | None]]:
+        """Ids of revoked tokens that live, after an id, in order, with where in the bucket they were put."""
+        query = select(RevocationRow.token_id, RevocationRow.revision).where(
+            RevocationRow.expires_at >= now, RevocationRow.token_id > after
+        )
         if unpublished_only:
             query = query.where(RevocationRow.revision.is_(None))
-        return (await self._session.scalars(query.order_by(RevocationRow.token_id).limit(limit))).all()
+        found = await self._session.execute(query.order_by(RevocationRow.token_id).limit(limit))
+        return [(token_id, revision) for token_id, revision in found]
+
+    async def revocations(self, ids: Sequence[str]) -> Sequence[RevocationRow]:
+        return (await self._session.scalars(select(RevocationRow).where(RevocationRow.token_id.in_(ids)))).all()
 
     async def covered(self, subjects: Sequence[tuple[str, str]], issued_at: int) -> bool:
         """Whether all tokens of one of ``subjects``, each a kind and a name, were revoked after ``issued_at``."""
