@@ -28,9 +28,6 @@ EXCUSED: Mapping[str, Mapping[str, str]] = {
     "modern_client_legacy_upstream": {
         "input-required-result-basic-elicitation": "the server chooses the key of a request, and a legacy one has none",
     },
-    "client_suite": {
-        "elicitation-sep1034-client-defaults": "the server asks outside of the call's stream, so nobody knows for whom",
-    },
 }
 """By cell: scenarios that cannot be passed, each with the reason in the specification (docs/conformance.md)."""
 

@@ -195,6 +195,7 @@ class Ways:
         self._resolver: GuardedResolver | None = None
         self._ways: dict[str, Way] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lasting: set[asyncio.Task[None]] = set()
 
     def of(self, upstream: Upstream) -> Way:
         """The way to ``upstream``; raises AddressForbidden."""
@@ -222,18 +223,27 @@ class Ways:
         task.add_done_callback(self._done)
         return True
 
+    def lasting(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Do what goes on until it is cancelled, or the ways are stopped; whoever asked sees to its bounds."""
+        task = asyncio.create_task(work)
+        self._lasting.add(task)
+        task.add_done_callback(self._done)
+        return task
+
     async def stop(self) -> None:
         for way in self._ways.values():
             await way.close()
         self._ways.clear()
-        for task in self._tasks:
+        running = (*self._tasks, *self._lasting)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         if self._resolver is not None:
             await self._resolver.close()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._lasting.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("work in the background failed", error=type(error).__name__)
 

@@ -15,6 +15,7 @@ from interlock_gateway.upstreams.connections import UpstreamSilent, Ways
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.http.events import EventParser
 from interlock_gateway.upstreams.http.incoming import OK, Deadlines, Incoming, messages_of, refusal
+from interlock_gateway.upstreams.http.session_streams import Aside
 from interlock_gateway.upstreams.http.sessions import HttpSessions
 from interlock_gateway.upstreams.room import Share
 from interlock_gateway.upstreams.transport import UpstreamRequest
@@ -32,18 +33,21 @@ class HttpExchange:
     """Enter it once, iterate over the messages; leaving it before the response cancels the request at the upstream.
 
     Cancelling is closing the connection in the stateless era, and ``notifications/cancelled`` besides in the other.
-    A stream of the handshake era that ends early is resumed after its last event, when it asked for that.
+    A stream of the handshake era that ends early is resumed after its last event, when it asked for that. ``aside``
+    is where the upstream may speak beside its answer.
     """
 
     def __init__(
-        self, ways: Ways, sessions: HttpSessions, credentials: Credentials, request: UpstreamRequest, request_id: int
-    ) -> None:
+        self, ways: Ways, sessions: HttpSessions, credentials: Credentials, request: UpstreamRequest, request_id: int,
+        aside: Aside | None = None,
+    ) -> None:  # fmt: skip
         self._ways = ways
         self._way = ways.of(request.upstream)
         self._sessions = sessions
         self._credentials = credentials
         self._request = request
         self._id = request_id
+        self._aside = aside
         self._modern = request.upstream.era == "modern"
         self._headers: dict[str, str] = {}
         self._probe = False
@@ -87,8 +91,7 @@ class HttpExchange:
             raise UpstreamMisbehaved(
                 f"upstream {self._way.name} did not take the answer to its request: HTTP {response.status}"
             )
-        self._deadlines.waits_for_us = max(0, self._deadlines.waits_for_us - 1)
-        self._deadlines.restart()
+        self._deadlines.answered()
 
     async def _begin(self) -> None:
         """Send, and once more where the credential or the session turns out to have ended."""
@@ -111,10 +114,15 @@ class HttpExchange:
     async def _send(self) -> aiohttp.ClientResponse:
         request = self._request
         self._headers = headers = await self._make_headers(request)
+        if self._aside is not None:
+            await self._aside.join(headers, self._deadlines)
         body = jsonrpc.request(self._id, request.method, request.params)
         self._unanswered = True
         try:
-            response = await self._way.send("POST", headers, body, within=self._deadlines.remaining())
+            async with self._deadlines.bounding():  # may be asked something beside it, and then waits for us
+                response = await self._way.send("POST", headers, body, within=self._way.call_timeout)
+        except TimeoutError as error:
+            raise self._way.broken(error) from None
         except UpstreamUnreachable as error:
             self._unanswered = isinstance(error, UpstreamSilent)
             raise
@@ -193,7 +201,8 @@ class HttpExchange:
         for data in events:
             for message, head in messages_of(data, self._way.name):
                 if head.method is not None:
-                    self._deadlines.waits_for_us += head.asks
+                    if head.asks:
+                        self._deadlines.asked()
                     self._ready.append(message)
                 elif head.id == self._id or head.id is None:
                     self._answered(message)

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import msgspec
@@ -40,8 +42,18 @@ class Deadlines:
         self._hard = math.inf if forever else now + way.call_timeout
         self._resets = way.progress_resets
         self._silent_until = now + self._idle
-        self.waits_for_us = 0
-        """How many questions of the upstream are open; while there is one, its silence is ours."""
+        self._questions = 0
+        self._timer: asyncio.Timeout | None = None
+
+    def asked(self) -> None:
+        """The upstream has asked something; while that is open, its silence is ours."""
+        self._questions += 1
+        self._move()
+
+    def answered(self) -> None:
+        """Something that the upstream asked has its answer."""
+        self._questions = max(0, self._questions - 1)
+        self.restart()
 
     def alive(self) -> None:
         """The upstream has said something."""
@@ -50,16 +62,31 @@ class Deadlines:
 
     def restart(self) -> None:
         self._silent_until = asyncio.get_running_loop().time() + self._idle
+        self._move()
 
     def when(self) -> float | None:
         """The loop's time until which to wait for the next thing, None for ever."""
-        when = self._hard if self.waits_for_us else min(self._hard, self._silent_until)
+        when = self._hard if self._questions else min(self._hard, self._silent_until)
         return None if when == math.inf else when
 
     def remaining(self) -> float:
         """Seconds until the next thing must have come."""
         when = self.when()
         return math.inf if when is None else max(0.0, when - asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def bounding(self) -> AsyncGenerator[None]:
+        """Raise TimeoutError when the next thing should have come, also where that moves meanwhile."""
+        async with asyncio.timeout_at(self.when()) as timer:
+            self._timer = timer
+            try:
+                yield
+            finally:
+                self._timer = None
+
+    def _move(self) -> None:
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(self.when())
 
 
 class Incoming:
@@ -91,7 +118,7 @@ class Incoming:
             data = content.read_nowait()
             if data or content.at_eof():
                 return data
-            async with asyncio.timeout_at(self._deadlines.when()):
+            async with self._deadlines.bounding():
                 return await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             self.response.close()

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import aiohttp
 import msgspec
@@ -16,7 +16,9 @@ from interlock_gateway.upstreams.connections import Way
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.http.events import EventParser
 from interlock_gateway.upstreams.http.incoming import OK, Deadlines, Incoming, messages_of, refusal
+from interlock_gateway.upstreams.http.session_streams import SessionStreams
 from interlock_gateway.upstreams.http.sessions import CLIENT, HttpSessions
+from interlock_gateway.upstreams.http.sse_inbox import Inbox
 
 _LISTEN = "subscriptions/listen"
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
@@ -33,30 +35,61 @@ class ListenUnsupported(UpstreamMisbehaved):
 class Listening:
     """Opens the streams of one upstream; silence on them is no failure, and events are bounded in size."""
 
-    def __init__(self, way: Way, sessions: HttpSessions, credentials: Credentials, ids: "itertools.count[int]") -> None:
+    def __init__(
+        self, way: Way, sessions: HttpSessions, streams: SessionStreams, credentials: Credentials,
+        ids: "itertools.count[int]",
+    ) -> None:  # fmt: skip
         self._way = way
         self._sessions = sessions
+        self._streams = streams
         self._credentials = credentials
         self._ids = ids
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """What was opened is closed at the end; a credential that was refused is not used again."""
-        request_id = next(self._ids)
         if upstream.era == "modern":
-            response = await self._subscribe(upstream, principal, uris, request_id)
-        else:
-            response = await self._get(upstream, principal, session_key, uris)
-        if response.status == _UNAUTHORIZED:
-            self._credentials.invalid(upstream, principal, response.headers.get("WWW-Authenticate", ""))
+            return self._open_modern(upstream, principal, uris)
+        return self._open_legacy(upstream, principal, session_key, uris)
+
+    @asynccontextmanager
+    async def _open_modern(
+        self, upstream: Upstream, principal: str, uris: Sequence[str]
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        request_id = next(self._ids)
+        response = await self._subscribe(upstream, principal, uris, request_id)
         try:
-            self._check(response)
+            self._check(response, upstream, principal)
             async with aclosing(self._messages(response, request_id)) as messages:
                 yield messages
         finally:
             response.close()
+
+    @asynccontextmanager
+    async def _open_legacy(
+        self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Open the stream first, so that no update is missed between a subscription and it."""
+        for again in (True, False):
+            headers = await self._sessions.headers(self._way, upstream, session_key, principal, b"{}")
+            headers |= await self._credentials.headers(upstream, principal)
+            stream = self._streams.for_listener(self._way, upstream, session_key, headers)
+            inbox = Inbox(self._way.name, self._way.max_answer)
+            with stream.heard_by(inbox):
+                await stream.settled()
+                refused = stream.refused
+                if again and refused is not None and refused.status == _NOT_FOUND and "Mcp-Session-Id" in headers:
+                    await self._sessions.lost(upstream, session_key, headers)
+                    continue
+                if refused is not None:
+                    self._check(refused, upstream, principal)
+                if stream.failure is not None:
+                    raise stream.failure
+                for uri in uris:
+                    await self._subscribe_to(uri, headers)
+                yield inbox.rest()
+                return
 
     async def _subscribe(
         self, upstream: Upstream, principal: str, uris: Sequence[str], request_id: int
@@ -67,27 +100,6 @@ class Listening:
         headers |= await self._credentials.headers(upstream, principal)
         body = jsonrpc.request(request_id, _LISTEN, params)
         return await self._way.send("POST", telemetry.inject(headers), body, within=self._way.idle_timeout)
-
-    async def _get(
-        self, upstream: Upstream, principal: str, session_key: str, uris: Sequence[str]
-    ) -> aiohttp.ClientResponse:
-        """Open the stream first, so that no update is missed between a subscription and it."""
-        for again in (True, False):
-            headers = await self._sessions.headers(self._way, upstream, session_key, principal, b"{}")
-            headers |= await self._credentials.headers(upstream, principal)
-            asked = {**headers, "Accept": "text/event-stream"}
-            response = await self._way.send("GET", asked, within=self._way.idle_timeout)
-            if not (again and response.status == _NOT_FOUND and "Mcp-Session-Id" in headers):
-                break
-            response.close()
-            await self._sessions.lost(upstream, session_key, headers)
-        try:
-            for uri in uris if response.status == OK else ():
-                await self._subscribe_to(uri, headers)
-        except BaseException:
-            response.close()
-            raise
-        return response
 
     async def _subscribe_to(self, uri: str, headers: dict[str, str]) -> None:
         request_id = next(self._ids)
@@ -103,7 +115,9 @@ class Listening:
         if any(head.error is not msgspec.UNSET for _, head in messages_of(answer, self._way.name)):
             raise ListenUnsupported(f"upstream {self._way.name} takes no subscription to a resource")
 
-    def _check(self, response: aiohttp.ClientResponse) -> None:
+    def _check(self, response: aiohttp.ClientResponse, upstream: Upstream, principal: str) -> None:
+        if response.status == _UNAUTHORIZED:
+            self._credentials.invalid(upstream, principal, response.headers.get("WWW-Authenticate", ""))
         streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
         if response.status == OK and streams:
             return

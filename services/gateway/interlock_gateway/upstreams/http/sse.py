@@ -102,7 +102,7 @@ class SseTransport:
                 answer = await stream.ask("resources/subscribe", msgspec.json.encode({"uri": uri}))
                 if any(head.error is not msgspec.UNSET for _, head in messages_of(answer, way.name)):
                     raise ListenUnsupported(f"upstream {way.name} takes no subscription to a resource")
-            yield _all_of(inbox)
+            yield inbox.rest()
         finally:
             stream.listeners.discard(inbox)
             stream.used_at = asyncio.get_running_loop().time()
@@ -190,9 +190,7 @@ class SseExchange:
         if self._stream is None or self._pending is None:
             raise StreamLost(f"upstream {self._way.name} ended its stream")
         await self._stream.post(message, within=self._way.idle_timeout)
-        deadlines = self._pending.deadlines
-        deadlines.waits_for_us = max(0, deadlines.waits_for_us - 1)
-        deadlines.restart()
+        self._pending.deadlines.answered()
 
     async def _begin(self) -> None:
         request = self._request
@@ -239,8 +237,3 @@ def _description(handshake: Handshake) -> bytes:
     return msgspec.json.encode(
         Description("legacy", handshake.protocol_version, handshake.capabilities, handshake.instructions)
     )
-
-
-async def _all_of(inbox: Inbox) -> AsyncGenerator[bytes]:
-    while (message := await inbox.get()) is not None:
-        yield message

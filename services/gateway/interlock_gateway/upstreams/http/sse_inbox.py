@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator
 
 from interlock_common.errors import UpstreamFailed
 from interlock_gateway.errors import UpstreamMisbehaved
@@ -56,10 +57,23 @@ class Inbox:
     def empty_for_good(self) -> bool:
         return self._ended and not self._messages
 
+    def wake(self) -> None:
+        """Let whoever waits for something look again."""
+        self._changed.set()
+
+    async def something(self) -> None:
+        """Wait for a message, a failure, the end, or ``wake``; what was there before is not waited for."""
+        self._changed.clear()
+        await self._changed.wait()
+
     async def get(self, until: float | None = None) -> bytes | None:
         """The next message, None at the end; raises TimeoutError at the loop's time ``until``."""
         while (message := self.take()) is None and not self._ended:
-            self._changed.clear()
             async with asyncio.timeout_at(until):
-                await self._changed.wait()
+                await self.something()
         return message
+
+    async def rest(self) -> AsyncGenerator[bytes]:
+        """What comes, until the end."""
+        while (message := await self.get()) is not None:
+            yield message

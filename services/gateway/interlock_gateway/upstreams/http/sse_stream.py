@@ -18,9 +18,9 @@ from interlock_common.errors import UpstreamFailed
 from interlock_common.messages.catalog import Upstream
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
-from interlock_gateway.jsonrpc import ErrorObject
 from interlock_gateway.upstreams.connections import UpstreamSilent, Way
 from interlock_gateway.upstreams.credentials import Credentials
+from interlock_gateway.upstreams.http.addressing import CHANGES, addressee, answer_for_nobody, token_of
 from interlock_gateway.upstreams.http.events import EventParser
 from interlock_gateway.upstreams.http.incoming import OK, Deadlines, Head, Incoming, messages_of, refusal
 from interlock_gateway.upstreams.http.sessions import INITIALIZED, Handshake, handshake_of, initialize_body
@@ -30,31 +30,10 @@ _UNAUTHORIZED = 401
 _TAKEN = frozenset({200, 202, 204})
 _GONE = frozenset({400, 404, 410})
 _ENDPOINT_BYTES = 2048
-_PROGRESS = "notifications/progress"
-_LISTENED = frozenset({
-    "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed",
-    "notifications/resources/updated",
-})  # fmt: skip
 
 
 class StreamLost(UpstreamUnreachable):
     """The upstream ended the stream, or does not know it any more."""
-
-
-class _Token(msgspec.Struct, frozen=True, rename="camel"):
-    progress_token: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _ProgressParams(msgspec.Struct, frozen=True):
-    params: _Token = _Token()
-
-
-class _RequestMeta(msgspec.Struct, frozen=True):
-    meta: _Token = msgspec.field(default=_Token(), name="_meta")
-
-
-_progress = msgspec.json.Decoder(_ProgressParams)
-_request_meta = msgspec.json.Decoder(_RequestMeta)
 
 
 class Pending:
@@ -63,10 +42,7 @@ class Pending:
     def __init__(self, way: Way, params: bytes) -> None:
         self.inbox = Inbox(way.name, way.max_answer)
         self.deadlines = Deadlines(way)
-        try:
-            self.token = bytes(_request_meta.decode(params).meta.progress_token)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self.token = b""
+        self.token = token_of(params)
 
 
 class SseStream:
@@ -239,37 +215,22 @@ class SseStream:
                 pending.inbox.put(message)
                 pending.inbox.end()
             return
-        if head.method in _LISTENED:
+        if head.method in CHANGES:
             for listener in self.listeners:
                 listener.put(message)
             return
-        pending = self._addressee(message, head)
+        pending = addressee(self.pending.values(), message, head)
         if pending is not None:
-            pending.deadlines.waits_for_us += head.asks
+            if head.asks:
+                pending.deadlines.asked()
             pending.deadlines.alive()
             pending.inbox.put(message)
         elif head.asks and not isinstance(head.id, msgspec.UnsetType):
             self._answer_ourselves(head.id, head.method)
 
-    def _addressee(self, message: bytes, head: Head) -> Pending | None:
-        if not self.pending:
-            return None
-        if head.method == _PROGRESS:
-            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                token = bytes(_progress.decode(message).params.progress_token)
-                for pending in reversed(self.pending.values()):
-                    if token and pending.token == token:
-                        return pending
-        return next(reversed(self.pending.values()))
-
     def _answer_ourselves(self, request_id: jsonrpc.Id, method: str) -> None:
-        """A question while nothing runs: nobody is there who could answer more than a ping."""
-        if method == "ping":
-            body = jsonrpc.answer(request_id, b"{}")
-        else:
-            body = jsonrpc.failure(request_id, ErrorObject(jsonrpc.METHOD_NOT_FOUND, "no client is there to answer"))
         if len(self._answering) < 10 and self._endpoint.done():  # noqa: PLR2004 - more than that is not curiosity
-            task = asyncio.create_task(self._post_quietly(body))
+            task = asyncio.create_task(self._post_quietly(answer_for_nobody(request_id, method)))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
 
