@@ -42,4 +42,16 @@ case ${NGINX_FORCE_HTTPS:-true} in
     *) refuse "NGINX_FORCE_HTTPS is true or false" ;;
 esac
 
+# What is new in the folder of certificates is in the next handshake; open connections go on. Half of a pair is not taken.
+follow() {
+    served=$(cat /etc/interlock/tls/* | cksum)
+    while sleep 2; do
+        found=$(cat /etc/interlock/tls/* | cksum)
+        [ "$found" != "$served" ] || continue
+        served=$found
+        nginx -q -t -c "$here/nginx.conf" && nginx -c "$here/nginx.conf" -s reload || true
+    done
+}
+follow &
+
 exec nginx -c "$here/nginx.conf" -g 'daemon off;'
