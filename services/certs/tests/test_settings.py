@@ -57,9 +57,7 @@ def test_settings_that_cannot_be_meant_stop_the_start(
         loaded(monkeypatch, KUBERNETES | wrong)
 
 
-def test_secrets_of_the_ca_come_from_files_and_are_never_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_secrets_of_the_ca_come_from_files_and_are_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets: dict[str, Any] = {"CA_KEY_PASSPHRASE": "correct horse battery", "PKCS11_PIN": "567890"}
     for name, value in secrets.items():
         (tmp_path / name).write_text(value + "\n")
