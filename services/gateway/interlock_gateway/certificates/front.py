@@ -21,7 +21,6 @@ _OF_CLIENTS = re.compile(
     r"(?:/servers/[^/]{1,128})?/(?:mcp|sse|messages|ws)/?|/rpc|/reverse-proxy/ws"
 )  # fmt: skip
 """Where MCP is spoken: ``MCP_CLIENT_AUTH_ENABLED`` is about these, never about the administration."""
-_X = b"x-"
 
 type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 type Stripped = Callable[[Scope, list[str]], None]
@@ -67,7 +66,7 @@ class CertificateFront:
         peer: PeerCertificate | None = scope.get(PEER)
         pairs: Pairs = scope["headers"]
         speaks = self.headers.speaks
-        said = [pair for pair in pairs if pair[0].startswith(_X) and speaks(pair[0])]
+        said = [pair for pair in pairs if speaks(pair[0])]
         if said:
             scope["headers"] = [pair for pair in pairs if not speaks(pair[0])]
         if said or peer is not None or not self.tokens_count:

@@ -32,6 +32,7 @@ _SPELT = {
 _SUCCESS, _NONE = b"success", b"none"
 _MAX_NAME = 1024
 _REMEMBERED = 4096
+_HEADERS = 256  # names of headers; anybody may make up others
 _EMAIL_NAMES = {"emailAddress": NameOID.EMAIL_ADDRESS, "E": NameOID.EMAIL_ADDRESS}
 
 type Pairs = Sequence[tuple[bytes, bytes]]
@@ -52,10 +53,11 @@ class ProxyHeaders:
         self._spelt = {**_SPELT, self._user: user_header}
         self._names = frozenset({USER, self._user, ORGANIZATION, FORWARDED})
         self._verified = verified
+        self.speaks: Callable[[bytes], bool] = lru_cache(_HEADERS)(self._speaks)
+        """Whether a header speaks of who the client is, so that nobody but a trusted proxy may send it."""
         self._read_once = lru_cache(_REMEMBERED)(_certificate)
 
-    def speaks(self, name: bytes) -> bool:
-        """Whether a header speaks of who the client is, so that nobody but a trusted proxy may send it."""
+    def _speaks(self, name: bytes) -> bool:
         return name in self._names or name.startswith(FAMILY)
 
     def spelt(self, name: bytes) -> str:

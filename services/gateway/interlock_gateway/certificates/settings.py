@@ -3,10 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from interlock_common.settings import ServiceSettings
 from interlock_gateway.certificates.identity import DEFAULT_RULES
+
+_NEEDED = frozenset({
+    "authorization", "host", "cookie", "origin", "accept", "content-type", "content-length", "user-agent",
+    "x-forwarded-for", "x-forwarded-proto", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name",
+})  # fmt: skip
+"""Headers that say something else, and must reach the edge."""
 
 
 class CertificateSettings(ServiceSettings):
@@ -25,3 +31,10 @@ class CertificateSettings(ServiceSettings):
     client_crl_hard_fail: bool = True
     client_ocsp: Literal["off", "soft", "hard"] = "off"
     client_ocsp_url: str = ""
+
+    @field_validator("proxy_user_header")
+    @classmethod
+    def _is_its_own(cls, name: str) -> str:
+        if name.lower() in _NEEDED:
+            raise ValueError(f"{name} says something else than who the user is")
+        return name

@@ -14,6 +14,7 @@ from interlock_gateway.certificates.front import CertificateFront, NamedProxies,
 from interlock_gateway.certificates.identity import IdentityRules
 from interlock_gateway.certificates.peer import PEER, PeerCertificate
 from interlock_gateway.certificates.proxy_headers import ProxyHeaders
+from interlock_gateway.certificates.settings import CertificateSettings
 from interlock_gateway.certificates.shown import Shown, shown_by
 from interlock_gateway.certificates.standing import RevokedCertificates, Standing
 from interlock_gateway.guard.client_address import PROXY, TrustedProxies
@@ -34,7 +35,9 @@ FRIEND, STRANGER = "10.0.0.7", "192.0.2.9"
 class Passed:
     """The application behind, and what it is given."""
 
-    def __init__(self, *, believed: bool = True, tokens: bool = True) -> None:
+    def __init__(
+        self, *, believed: bool = True, tokens: bool = True, user_header: str = "X-Authenticated-User"
+    ) -> None:
         self.scope: dict[str, Any] = {}
         self.stripped: list[str] = []
         self.revoked = RevokedCertificates()
@@ -43,8 +46,8 @@ class Passed:
             believed, TrustedProxies("10.0.0.0/8"), NamedProxies("front.example.com, sha256:00", standing.check)
         )
         self.front = CertificateFront(
-            self._app, ProxyHeaders(IdentityRules()), trust, lambda _scope, names: self.stripped.extend(names),
-            tokens_count=tokens,
+            self._app, ProxyHeaders(IdentityRules(), user_header), trust,
+            lambda _scope, names: self.stripped.extend(names), tokens_count=tokens,
         )  # fmt: skip
 
     async def ask(
@@ -78,6 +81,15 @@ async def test_from_anybody_else_the_headers_are_taken_off_and_told(headers: lis
     assert await passed.ask(headers, STRANGER) is None
     assert passed.scope["headers"] == [(b"host", b"x")]
     assert len(passed.stripped) == len(headers)
+
+
+async def test_the_users_header_may_have_any_name_of_its_own() -> None:
+    passed = Passed(user_header="Remote-User")
+    assert await passed.ask([(b"remote-user", b"root@example.com")]) == Shown(user="root@example.com")
+    assert await passed.ask([(b"remote-user", b"root@example.com")], STRANGER) is None
+    assert passed.stripped == ["Remote-User"]
+    with pytest.raises(ValueError, match="says something else"):
+        CertificateSettings(proxy_user_header="Authorization")
 
 
 async def test_without_the_setting_nobody_is_believed() -> None:
