@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
+from interlock_common.clock import Clock
 from interlock_common.errors import ConfigurationError
 from interlock_common.messages import subjects
 from interlock_common.messages.common import Empty
@@ -30,7 +29,7 @@ from interlock_gateway.certificates.statuses import OcspStatuses
 from interlock_gateway.config import Settings
 from interlock_gateway.wiring.ground import Ground
 
-_log = structlog.get_logger()
+_LOOKED_AT_EVERY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,8 @@ class Certificates:
         for each in self.followed:
             each.changed = changed
             background(each.follow(), "certificate rules")
+        if self.crls is not None or self.statuses is not None:
+            background(_again_and_again(ground.clock, changed), "certificates whose status has ended")
         if self.crls is not None:
             self.crls.changed = changed
             background(self.crls.follow(), "CRLs")
@@ -69,6 +70,13 @@ class Certificates:
         if self.statuses is not None:
             await self.statuses.stop()
         await self.fetcher.close()
+
+
+async def _again_and_again(clock: Clock, changed: Callable[[], None]) -> None:
+    """A list, or an answer, ends by itself: what runs on its word ends soon after."""
+    while True:
+        await clock.sleep(_LOOKED_AT_EVERY)
+        changed()
 
 
 def certificates_at(ground: Ground) -> Certificates:
