@@ -182,7 +182,7 @@ class ToolCalls:
                 if envelope.method is None:
                     return await self._result(call, route, envelope, record)
                 if isinstance(envelope.id, msgspec.UnsetType):
-                    if not self.changes.heard(route.upstream.id, message):
+                    if not _unwanted(call, route, envelope) and not self.changes.heard(route.upstream.id, message):
                         await client.notify(self.tasks.rewritten_notification(message, route, call.caller))
                 else:
                     await _pass_request(envelope, client, exchange)
@@ -217,6 +217,11 @@ class ToolCalls:
         if hook and (binding := self.hooks.bound(hook, tool)):
             result = await self.hooks.run(binding, _hook_context(call, route, tool), result, record)
         return result if route.rename is None else rewrite_result(result, route.rename)
+
+
+def _unwanted(call: Call, route: Route, envelope: jsonrpc.Envelope) -> bool:
+    """Whether it is progress that nobody asked for; a task has the token of the request that began it."""
+    return envelope.method == "notifications/progress" and "progressToken" not in call.meta and not route.tool
 
 
 async def _pass_request(envelope: jsonrpc.Envelope, client: Client, exchange: Exchange) -> None:

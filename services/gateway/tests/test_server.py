@@ -55,7 +55,7 @@ async def test_events_reach_the_client_while_the_upstream_holds_the_rest_back(wo
         return stream
 
     world.register(upstream_at(await serve(handler)))
-    headers, body = modern_call()
+    headers, body = modern_call(_meta={"progressToken": 1})
     headers |= {"authorization": f"Bearer {world.signer.token()}"}
     async with (
         asyncio.timeout(10),

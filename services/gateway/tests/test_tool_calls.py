@@ -285,3 +285,22 @@ async def test_a_list_that_changed_is_passed_on_to_the_catalog_and_not_to_the_ca
     assert answer.json()["result"]["content"]
     said = changed[:-1] + b',"params":{}}'  # as the edge announces it, whatever its words were
     assert world.said == [("u1", said)]
+
+
+async def test_progress_reaches_only_who_asked_for_it(world: EdgeWorld, serve: Any) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        message = json.loads(await request.read())
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        for said in ("progress", "message"):
+            params = b'{"progressToken":"p","progress":1,"level":"info","data":1}'
+            await stream.write(b'data: {"jsonrpc":"2.0","method":"notifications/%s",' % said.encode())
+            await stream.write(b'"params":%s}\n\n' % params)
+        await stream.write(b"data: " + result_of(message["id"]) + b"\n\n")
+        return stream
+
+    world.register(upstream_at(await serve(answer)))
+    assert (await call(world)).body.count(b"notifications/") == 1
+    headers, body = modern_call(_meta={"progressToken": "p"})
+    told = await ask(world.endpoint(), body, headers, token=world.signer.token())
+    assert told.body.count(b"notifications/progress") == 1

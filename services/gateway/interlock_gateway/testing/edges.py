@@ -34,8 +34,8 @@ def initialize_body(version: str = "2025-11-25", **capabilities: Any) -> bytes:
 
 
 def call_body(request_id: Any = 7, tool: str = "notes-echo", **arguments: Any) -> bytes:
-    """A tool call of the handshake era."""
-    params = {"name": tool, "arguments": arguments}
+    """A tool call of the handshake era, whose client wants to hear of its progress."""
+    params = {"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}}
     return msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params})
 
 

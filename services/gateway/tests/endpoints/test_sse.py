@@ -103,7 +103,7 @@ async def test_everything_is_answered_on_the_stream_wherever_the_message_arrived
     assert (await client.ask("ping"))["result"] == {}
     listed = await client.ask("tools/list", second)
     assert [each["name"] for each in listed["result"]["tools"]] == ["notes-echo"]
-    called = await client.ask("tools/call", second, name="notes-echo")
+    called = await client.ask("tools/call", second, name="notes-echo", _meta={"progressToken": 1})
     assert called["result"]["content"] == [{"type": "text", "text": "done"}]
     assert [message.get("method") for message in client.messages].count("notifications/progress") == 1
     await client.leave()

@@ -23,7 +23,7 @@ from interlock_gateway.testing.callers import ROOT
 from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.servers import result_of, upstream_at
 
-META: dict[str, Any] = {META_VERSION: MODERN, META_CAPABILITIES: {}}
+META: dict[str, Any] = {META_VERSION: MODERN, META_CAPABILITIES: {}, "progressToken": "p"}
 HELLO: dict[str, Any] = {
     "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "c"},
 }  # fmt: skip
