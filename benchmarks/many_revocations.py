@@ -6,6 +6,7 @@ reconnection, while what it knows goes on counting, and at last message by messa
 """
 
 import asyncio
+import importlib
 import json
 import os
 import subprocess
@@ -100,7 +101,7 @@ async def _fill(bus: Bus, count: int) -> None:
         arrived += 1
         all_there.set()
 
-    subscription = await bus.nc.subscribe(reply, cb=stored)
+    subscription = await bus.nc.subscribe(reply, cb=stored)  # pyright: ignore[reportUnknownMemberType] - future=
     sent = 0
     for some in batched(_revocations(count), _AT_ONCE, strict=False):
         for key, content in some:
@@ -168,8 +169,7 @@ def _peak_mb() -> float:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
-        import interlock_gateway.app  # noqa: F401, PLC0415 - an edge has all of its code in memory
-
+        importlib.import_module("interlock_gateway.app")  # an edge has all of its code in memory
         print(json.dumps(uvloop.run(_read(arguments[0], Path(arguments[1]), int(arguments[2])))))
     else:
         print(json.dumps(measure_many(*map(int, arguments)), indent=2))
