@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from interlock_common.clock import SYSTEM_CLOCK
@@ -269,6 +270,35 @@ def test_a_bound_token_does_not_count_where_no_certificate_can_be_shown(
 def test_a_bound_token_ends_with_its_certificate(ground: Ground, expected: Expected, shown: Shown) -> None:
     token = bound_token(ground, shown.revoked)
     ground.refused(shown.front.call(shown.revoked, bearer(token), marked()), expected)
+
+
+@pytest.mark.attack("somebody else's certificate as the successor of one's own", 403, "permission_denied")
+@pytest.mark.parametrize("whose", ["an administrator's", "another person's", "of a foreign CA"])
+def test_a_certificate_is_followed_by_one_of_the_same_names(expected: Expected, shown: Shown, whose: str) -> None:
+    theirs = {"an administrator's": shown.admin, "another person's": shown.bob}.get(whose, shown.foreign)
+    with shown.front.as_(shown.alice) as client:
+        pem = theirs.certificate.public_bytes(Encoding.PEM).decode()
+        expected.check(client.post("/auth/certificate/successor", json={"certificate": pem}))
+
+
+@pytest.mark.attack("a successor of a certificate by a token, which shows none", 404, "not_found")
+def test_only_who_shows_a_certificate_names_its_successor(ground: Ground, expected: Expected, shown: Shown) -> None:
+    pem = shown.alice.certificate.public_bytes(Encoding.PEM).decode()
+    with ground.as_(ground.alice.token) as client:
+        expected.check(client.post("/auth/certificate/successor", json={"certificate": pem}))
+
+
+@pytest.mark.attack("a bound token with a named successor that another CA made up: no connection", 0)
+def test_a_successor_has_to_verify_as_well(ground: Ground, expected: Expected, shown: Shown) -> None:
+    made_up = shown.front.held(ground.alice.name, of=shown.front.foreign)
+    mine = shown.front.held(ground.alice.name)
+    token = bound_token(ground, mine)
+    with shown.front.as_(mine) as client:
+        pem = made_up.certificate.public_bytes(Encoding.PEM).decode()
+        client.post("/auth/certificate/successor", json={"certificate": pem})
+    with pytest.raises((httpx.TransportError, ssl.SSLError)):
+        shown.front.call(made_up, bearer(token), marked())
+    expected.check_status(0)
 
 
 PROOFS = {

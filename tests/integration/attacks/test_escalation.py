@@ -95,6 +95,11 @@ TAKEN: dict[str, tuple[str, str, dict[str, Any] | None, int, str]] = {
     "make a role": ("POST", "/roles", {"name": "all", "permissions": ["tools.read"]}, 403, "not_permitted"),
     "revoke everything": ("POST", "/revocations", {"kind": "all"}, 403, "not_contained"),
     "revoke a user": ("POST", "/revocations", {"kind": "user", "id": "{alice}"}, 403, "not_contained"),
+    "revoke a certificate": ("POST", "/certificates/ab/revoke", {}, 403, "permission_denied"),
+    "revoke a service": ("POST", "/certificates/identities/gateway/revoke", {}, 403, "permission_denied"),
+    "let a service join again": ("POST", "/certificates/identities/gateway/reinstate", None, 403, "permission_denied"),
+    "rotate the CA": ("POST", "/certificates/authority/prepare", None, 403, "permission_denied"),
+    "look at the CAs": ("GET", "/certificates/authority", None, 403, "permission_denied"),
     "the record": ("GET", "/audit/records", None, 403, "audit_reading_denied"),
     "a command": (
         "POST", "/gateways", {"name": "sh", "transport": "stdio", "command": {"argv": ["id"]}}, 403, "not_allowed",

@@ -62,7 +62,6 @@ def test_guessing_locks_known_and_unknown_names_alike(ground: Ground, expected: 
 FORMS = {
     "SQL in both": ("' OR '1'='1", "' OR '1'='1"),
     "SQL in the name": ("admin@example.com' --", "x"),
-    "a NUL in the name": ("admin@example.com\x00", PASSWORD),
     "space around the name": (" admin@example.com\n", "wrong"),
     "a hash as password": ("root", "$argon2id$v=19$m=65536,t=3,p=4$AAAA$AAAA"),
 }
@@ -84,6 +83,7 @@ NO_LOGINS: dict[str, Any] = {
     "nothing": {"email": "admin@example.com", "password": ""},
     "a password of 2000 characters": {"email": "admin@example.com", "password": "x" * 2000},
     "a name of 400": {"email": "a" * 400, "password": "x"},
+    "a NUL in the name": {"email": "admin@example.com\x00", "password": PASSWORD},
     "a name only": {"email": "admin@example.com"},
     "a list": [],
 }

@@ -44,9 +44,10 @@ class Signer:
 
 @dataclass
 class Issuer(Signer):
-    """An OpenID provider at ``url``."""
+    """An OpenID provider at ``url``; its token endpoint answers with ``id_token``."""
 
     url: str = ""
+    id_token: str = ""
 
     def token(self, *, by: Signer | None = None, headers: Mapping[str, object] | None = None, **claims: object) -> str:
         """An access token for the gateway, signed with the key of ``by`` where that is somebody else."""
@@ -64,12 +65,24 @@ def serving(issuer: Issuer) -> Generator[Issuer]:
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            described = {
+                "issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks", "token_endpoint": f"{issuer.url}/token",
+                "authorization_endpoint": f"{issuer.url}/authorize",
+                "authorization_response_iss_parameter_supported": True,
+            }  # fmt: skip
             known: dict[str, Any] = {
-                "/.well-known/openid-configuration": {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks"},
+                "/.well-known/openid-configuration": described,
                 "/jwks": {"keys": [issuer.jwk]},
             }
-            body = json.dumps(known.get(self.path, {})).encode()
-            self.send_response(200 if self.path in known else 404)
+            self._answer(known.get(self.path))
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer({"access_token": "x", "token_type": "Bearer", "id_token": issuer.id_token})
+
+        def _answer(self, said: dict[str, Any] | None) -> None:
+            body = json.dumps(said).encode()
+            self.send_response(404 if said is None else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -16,9 +16,9 @@ class Body(BaseModel):
 
 
 class LoginBody(Body):
-    """Who logs in."""
+    """Who logs in; no database keeps a NUL, and each would say so in its own way."""
 
-    email: Annotated[str, Field(min_length=1, max_length=320)]
+    email: Annotated[str, Field(min_length=1, max_length=320, pattern=r"^[^\x00]*$")]
     password: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
