@@ -40,6 +40,12 @@ _SERVER: dict[str, object] = {
 }
 
 
+class _KeySet(msgspec.Struct, frozen=True):
+    """Keys as a client gives them; they are looked at where it is to sign with them."""
+
+    keys: list[dict[str, Any]]
+
+
 class _Document(msgspec.Struct, frozen=True):
     """The client metadata (RFC 7591, section 2) that decide anything here."""
 
@@ -49,7 +55,7 @@ class _Document(msgspec.Struct, frozen=True):
     grant_types: tuple[str, ...] = (AUTHORIZATION_CODE,)
     token_endpoint_auth_method: str = ""
     client_secret: str | None = None
-    jwks: msgspec.Raw = msgspec.Raw()
+    jwks: _KeySet | None = None
     jwks_uri: str = ""
 
 
@@ -164,10 +170,10 @@ def _keys(document: _Document, method: str) -> tuple[PinnedKey, ...]:
     """The public keys of a client that shows who it is by one of them; they come with its metadata."""
     if method != PRIVATE_KEY_JWT:
         return ()
-    if document.jwks_uri or not bytes(document.jwks):
+    if document.jwks_uri or document.jwks is None:
         raise InvalidClientMetadata("private_key_jwt needs the public keys themselves, in jwks")
     try:
-        return read_keys(bytes(document.jwks))
+        return read_keys(msgspec.json.encode(document.jwks))
     except KeysUnusable as error:
         raise InvalidClientMetadata(f"jwks: {error.detail}") from None
 
