@@ -3,10 +3,11 @@
 A store receives an ``AsyncSession``; whoever handles the request opens the transaction with ``transaction``.
 """
 
-from collections.abc import AsyncGenerator
+import ssl
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from alembic import command, context
 from alembic.config import Config
@@ -23,6 +24,8 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
+_TLS, _IDENTITY = "tls", "identity"
+_RECYCLE_SECONDS = 3600
 _NOT_IN_REPERTOIRE = "22021"  # PostgreSQL, appendix A: character_not_in_repertoire
 _NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -38,24 +41,55 @@ def new_metadata() -> MetaData:
     return MetaData(naming_convention=_NAMING)
 
 
+class ClientIdentity(Protocol):
+    """What a connection to PostgreSQL shows, and verifies the server by: ``identity.py``."""
+
+    def client_context(self) -> ssl.SSLContext: ...
+
+
+def shows_identity(url: str) -> bool:
+    """Whether the address says ``tls=identity``: that connections show the certificate of the service."""
+    wanted = make_url(url).query.get(_TLS)
+    if wanted not in {None, _IDENTITY}:
+        raise ConfigurationError(f"DATABASE_URL may say {_TLS}={_IDENTITY}, or nothing about {_TLS}")
+    return wanted is not None
+
+
 def async_url(url: str) -> str:
     """``sqlite:///…`` or ``postgresql://…`` with the async driver that belongs to it."""
-    parsed = make_url(url)
+    parsed = make_url(url).difference_update_query([_TLS])
     driver = _DRIVERS.get(parsed.get_backend_name())
     if driver is None:
         raise ConfigurationError(f"DATABASE_URL must be sqlite:// or postgresql://, not {parsed.get_backend_name()}://")
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
 
 
-def open_engine(url: str) -> AsyncEngine:
-    """An engine with bounded waits; SQLite in WAL mode with foreign keys on."""
+def open_engine(url: str, identity: ClientIdentity | None = None) -> AsyncEngine:
+    """An engine with bounded waits; SQLite in WAL mode with foreign keys on.
+
+    Where the address says ``tls=identity``, each connection to PostgreSQL verifies the server by the trust bundle, and
+    shows the certificate, of the moment at which it is opened; none is used for longer than an hour.
+    """
     full = async_url(url)
     if full.startswith("sqlite"):
         engine = create_async_engine(full, async_creator=partial(Connection, make_url(full).database or ":memory:", 10))
         event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
         return engine
-    return create_async_engine(full, pool_size=5, max_overflow=5, pool_timeout=5, pool_pre_ping=True,
-                               connect_args={"timeout": 10, "command_timeout": 30})  # fmt: skip
+    engine = create_async_engine(full, pool_size=5, max_overflow=5, pool_timeout=5, pool_pre_ping=True,
+                                 pool_recycle=_RECYCLE_SECONDS,
+                                 connect_args={"timeout": 10, "command_timeout": 30})  # fmt: skip
+    if shows_identity(url):
+        if identity is None:
+            raise ConfigurationError(f"DATABASE_URL says {_TLS}={_IDENTITY}, and there is no identity to show here")
+        event.listen(engine.sync_engine, "do_connect", _showing(identity))
+    return engine
+
+
+def _showing(identity: ClientIdentity) -> Callable[..., None]:
+    def show(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+        parameters["ssl"] = identity.client_context()
+
+    return show
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:

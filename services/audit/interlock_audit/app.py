@@ -12,6 +12,7 @@ from interlock_audit.writer import Writer, WriterRules
 from interlock_common.bus import Bus
 from interlock_common.database import open_engine
 from interlock_common.errors import Unavailable
+from interlock_common.identity import Identity
 from interlock_common.kv import ensure_stream
 from interlock_common.messages.resources import AUDIT, EVENTS
 from interlock_common.runtime import Service, running
@@ -46,7 +47,7 @@ async def ensure_streams(bus: Bus, service: Service) -> None:
 
 async def serve(settings: Settings) -> None:
     """Run audit with ``settings``."""
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, Identity("audit", settings.trust_domain, settings.identity_dir))
     try:
         async with running(settings, "audit", description="the tamper-evident record") as service:
             bind(service.bus, Trail(engine))

@@ -34,8 +34,9 @@ from interlock_auth.tokens import Mint, TokenRules, Tokens, settings_left_defaul
 from interlock_auth.users import UserRules
 from interlock_common.addresses import AddressPolicy
 from interlock_common.clock import SYSTEM_CLOCK
-from interlock_common.database import open_engine
+from interlock_common.database import open_engine, shows_identity
 from interlock_common.errors import Unavailable
+from interlock_common.identity import Identity
 from interlock_common.messages import subjects
 from interlock_common.messages.revocation import ReadRevoked, Revoke
 from interlock_common.runtime import Service, running
@@ -121,10 +122,14 @@ async def serve(settings: Settings) -> None:
     brought = brought_key(settings)
     federation = federation_rules(settings)
     passwords = Passwords()
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, Identity("auth", settings.trust_domain, settings.identity_dir))
+    joins_first = shows_identity(settings.database_url)
     try:
-        await ensure_administrator(engine, passwords, SYSTEM_CLOCK, first_administrator(settings))
+        if not joins_first:
+            await ensure_administrator(engine, passwords, SYSTEM_CLOCK, first_administrator(settings))
         async with running(settings, "auth", description="identities, tokens and revocation") as service:
+            if joins_first:
+                await ensure_administrator(engine, passwords, SYSTEM_CLOCK, first_administrator(settings))
             await Auth(settings, service, engine, passwords, brought, federation).run()
     finally:
         await engine.dispose()

@@ -145,7 +145,7 @@ async def serve(settings: Settings) -> None:
     """Run the catalog with ``settings``."""
     policy = AddressPolicy.of(allow_private=settings.allow_private_upstreams, allowed=settings.allow_upstream_networks)
     async with running(settings, "catalog", description="what can be reached") as service:
-        engine = open_engine(settings.database_url)
+        engine = open_engine(settings.database_url, service.identity)
         subscriptions = Subscriptions(service.bus)
         transports = Transports(
             service.bus, subscriptions,
