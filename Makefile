@@ -16,9 +16,11 @@ TRUST_DOMAIN ?= interlock.local
 CERTS = $(UV) run --frozen --no-dev interlock certs
 CERT_TARGETS := certs certs-all certs-passphrase certs-remove-passphrase certs-jwt certs-jwt-ecdsa certs-mtls certs-client \
         certs-mcp-ca certs-mcp-gateway certs-mcp-plugin certs-mcp-all certs-mcp-check certs-check
+COMPOSE_TLS := $(COMPOSE) --profile tls
+TLS_TARGETS := compose-tls compose-tls-https compose-tls-down compose-tls-logs compose-tls-ps
 
 .PHONY: help demo up test integration compose-test conformance clients bench bench-revocation rotation check lint types contracts format snapshots nats-config \
-        compose-up compose-down compose-logs clean $(CERT_TARGETS)
+        compose-up compose-down compose-logs docker-prod clean $(CERT_TARGETS) $(TLS_TARGETS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +136,25 @@ compose-down: ## stop the deployed form; its data stays in the volumes
 
 compose-logs: ## follow what the deployed form says
 	@$(COMPOSE) logs --follow --tail 50
+
+compose-tls: ## the same with nginx before it, HTTP 8080 and HTTPS 8443; also -https (redirects), -down, -logs, -ps
+	@$(COMPOSE_TLS) config --quiet
+	@$(COMPOSE_TLS) up --build --wait
+
+compose-tls-https:
+	@NGINX_FORCE_HTTPS=true $(MAKE) --no-print-directory compose-tls
+
+compose-tls-down:
+	@$(COMPOSE_TLS) down
+
+compose-tls-logs:
+	@$(COMPOSE_TLS) logs --follow --tail 50
+
+compose-tls-ps:
+	@$(COMPOSE_TLS) ps
+
+docker-prod: ## build every image of the deployed form
+	@$(COMPOSE_TLS) build
 
 clean: ## remove what was built; .interlock/ (your state) stays
 	@rm -rf build dist .tools .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
