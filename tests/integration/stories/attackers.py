@@ -109,7 +109,7 @@ class Ground:
             missing[:] = [each for each in self.expected if each not in known]
             return not missing
 
-        wait_for(recorded, f"the refusals {missing}", 15)
+        wait_for(recorded, f"the refusals {missing}", 30)
 
 
 def marked() -> str:
