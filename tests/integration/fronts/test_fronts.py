@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import websockets
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_common.testing.chains import ChainAuthority, Pair
@@ -274,3 +275,21 @@ def test_a_front_says_nothing_to_a_gateway_of_another_ca(
     with running(product, tmp_path, tls, behind.deployment.ports["public"]) as front:
         wait_for(lambda: status_of(front, robot) != 0, f"an answer of {product.name}", 30)
         assert status_of(front, robot) in NO_GATEWAY
+
+
+def test_nginx_shows_a_replaced_certificate_to_the_next_handshake(behind: Stage, files: Files, tmp_path: Path) -> None:
+    nginx = PRODUCTS[0]
+    if not docker_answers() or not is_here(nginx.image):
+        pytest.skip(f"NOT TESTED: needs a Docker engine with {nginx.image}")
+    tls = files.for_front(tmp_path / "tls")
+
+    def shown() -> int:
+        pem = ssl.get_server_certificate(("localhost", front.port), timeout=5)
+        return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+    _, robot = files.client("robot")
+    with running(nginx, tmp_path, tls, behind.deployment.ports["public"]) as front:
+        wait_for(lambda: status_of(front, robot) == 200, "an answer of nginx", 30)
+        new = files.hop.issue("front")
+        new.write(tls)
+        wait_for(lambda: shown() == new.leaf.serial_number, "the new certificate", 20)
