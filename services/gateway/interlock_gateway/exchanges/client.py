@@ -25,6 +25,7 @@ from interlock_common.subscriptions import Subscriptions
 from interlock_gateway import jsonrpc
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.jsonrpc import RpcError
+from interlock_gateway.upstreams.room import NoRoom, Room, Share
 
 _log = structlog.get_logger()
 _MISSED_SIGNS = 3
@@ -33,6 +34,7 @@ _NOBODY_PAUSES = (0.01, 0.04, 0.1)
 _GAP_SECONDS = 1.0
 _MAX_AHEAD = 256
 _MAX_WAITING = 10_000
+_LARGEST_AT_A_TIME = 3
 _NOBODY = "503"
 _ANSWER_TO = exchange("")
 
@@ -50,6 +52,7 @@ class BusExchange:
         self._silence = silence
         self._messages: deque[bytes] = deque()
         self._bytes = 0
+        self._share = Share(asking.room, subject, what)
         self._next = 1
         self._ahead: dict[int, Msg] = {}
         self.failure: InterlockError | None = None
@@ -96,7 +99,14 @@ class BusExchange:
             await self._wait()
         message = self._messages.popleft()
         self._bytes -= len(message)
+        self._share.hold(self._bytes)
         return message
+
+    def discard(self) -> None:
+        """Nobody reads any further."""
+        self._messages.clear()
+        self._ahead.clear()
+        self._share.hold(0)
 
     async def _try_again(self) -> None:
         if not self._again:
@@ -149,7 +159,15 @@ class BusExchange:
             elif self._bytes > limit or len(self._messages) >= _MAX_WAITING:
                 self._fail(UpstreamMisbehaved(f"{self._what} sends more than is read: over {limit} bytes wait"))
             elif self.failure is None:
-                self._messages.append(data)
+                self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            self._share.hold(self._bytes)
+        except NoRoom as error:
+            self._fail(error)
+        else:
+            self._messages.append(data)
 
     def _told(self, data: bytes) -> InterlockError:
         """The failure that the other side told, as one of those that an exchange raises."""
@@ -167,13 +185,17 @@ class BusExchange:
 
 
 class ExchangeClient:
-    """Asks over the bus; of each exchange at most ``max_answer`` bytes wait to be read, and are one message."""
+    """Asks over the bus; of each exchange at most ``max_answer`` bytes wait to be read, and are one message.
+
+    What waits of all of them is in ``room``.
+    """
 
     def __init__(
         self, bus: Bus, subscriptions: Subscriptions, *, max_answer: int,
-        silence: float = _MISSED_SIGNS * SIGN_OF_LIFE_SECONDS,
+        silence: float = _MISSED_SIGNS * SIGN_OF_LIFE_SECONDS, room: Room | None = None,
     ) -> None:  # fmt: skip
         self.max_answer = max_answer
+        self.room = room or Room(_LARGEST_AT_A_TIME * max_answer)
         self._bus = bus
         self._subscriptions = subscriptions
         self._silence = silence
@@ -201,6 +223,7 @@ class ExchangeClient:
             yield asked
         finally:
             del self._running[token]
+            asked.discard()
             if not asked.over and asked.answer_to:
                 await self.say(asked.answer_to, Said(asked.reply, "cancel"))
 

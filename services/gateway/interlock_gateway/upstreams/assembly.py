@@ -33,7 +33,7 @@ class Transports:
     ) -> None:  # fmt: skip
         self.ways = Ways(bounds, policy, clock=clock)
         self.endpoints = TokenEndpoints(policy)
-        self.exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer)
+        self.exchanges = ExchangeClient(bus, subscriptions, max_answer=bounds.max_answer, room=self.ways.room)
         secrets = SealedSecrets(sealer)
         self._users: UserTokens | None = None
         credentials = self.credentials = Credentials({

@@ -16,7 +16,7 @@ from interlock_common.messages.catalog import Upstream
 from interlock_gateway.errors import UpstreamUnreachable
 from interlock_gateway.upstreams.addresses import AddressPolicy, GuardedResolver
 from interlock_gateway.upstreams.breaker import Breaker
-from interlock_gateway.upstreams.room import Room
+from interlock_gateway.upstreams.room import Room, Share
 from interlock_gateway.upstreams.tls import TlsContexts
 
 _log = structlog.get_logger()
@@ -67,8 +67,9 @@ class Way:
     """How one upstream is reached, in its bounds."""
 
     def __init__(
-        self, upstream: Upstream, bounds: Bounds, http: aiohttp.ClientSession, breaker: Breaker, tls: TlsContexts
-    ) -> None:
+        self, upstream: Upstream, bounds: Bounds, http: aiohttp.ClientSession, breaker: Breaker, tls: TlsContexts,
+        room: Room,
+    ) -> None:  # fmt: skip
         limits = upstream.limits
         self.upstream = upstream
         self.name = upstream.name
@@ -86,6 +87,11 @@ class Way:
         self._unused: asyncio.Event | None = None
         self._http = http
         self._tls = tls
+        self._room = room
+
+    def share(self) -> Share:
+        """The part of the room for large answers that one exchange takes; it is to be given back."""
+        return Share(self._room, self.upstream.id, f"upstream {self.name}")
 
     def fits(self, upstream: Upstream) -> bool:
         """Whether a newer version of the upstream is still reached like this."""
@@ -256,7 +262,7 @@ class Ways:
             if idle is not None:
                 self.forget(idle.upstream.id)
         breaker = Breaker(upstream.name, self._clock)
-        way = self._ways[upstream.id] = Way(upstream, self.bounds, self._session(), breaker, self._tls)
+        way = self._ways[upstream.id] = Way(upstream, self.bounds, self._session(), breaker, self._tls, self.room)
         return way
 
     def _session(self) -> aiohttp.ClientSession:

@@ -1,6 +1,7 @@
 """The memory that large answers may take together: an answer has its own limit, this is for their sum."""
 
 from collections import Counter
+from typing import Self
 
 from interlock_gateway.errors import UpstreamUnreachable
 
@@ -42,13 +43,19 @@ class Room:
 
 
 class Share:
-    """What one exchange holds."""
+    """What one exchange holds, until the block ends; ``who`` is whom an error names, ``upstream_id`` who that is."""
 
-    def __init__(self, room: Room, upstream_id: str, name: str) -> None:
+    def __init__(self, room: Room, upstream_id: str, who: str) -> None:
         self._room = room
         self._upstream_id = upstream_id
-        self._name = name
+        self._who = who
         self._taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.hold(0)
 
     def hold(self, size: int) -> None:
         """The exchange holds ``size`` bytes now; raises NoRoom."""
@@ -56,5 +63,5 @@ class Share:
         if more < 0:
             self._room.give_back(self._upstream_id, -more)
         elif more and not self._room.take(self._upstream_id, more):
-            raise NoRoom(f"upstream {self._name} answers at length, and long answers under way take all the room")
+            raise NoRoom(f"{self._who} answers at length, and long answers under way take all the room")
         self._taken += more

@@ -23,6 +23,7 @@ from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.exchanges.client import ExchangeClient
 from interlock_gateway.exchanges.server import Asked, ExchangeServer
 from interlock_gateway.upstreams.bus import BusTransport, worker_name
+from interlock_gateway.upstreams.room import NoRoom, Room
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 UPSTREAM = Upstream(
@@ -293,6 +294,32 @@ async def test_a_worker_that_speaks_no_json_rpc_is_named(world: World) -> None:
     await subscribe(worker, hello)
     with pytest.raises(UpstreamMisbehaved, match="upstream sums sent no JSON-RPC"):
         await world.ask(WORKER)
+    await worker.stop()
+
+
+async def test_long_answers_that_wait_to_be_read_share_the_room_of_the_edge(world: World) -> None:
+    worker = world.embedded.bus("worker")
+    await worker.start()
+    long = b'{"jsonrpc":"2.0","id":1,"result":"%s"}' % (b"x" * 700_000)
+
+    async def answer(message: Any) -> None:
+        await message.respond(long)
+
+    await subscribe(worker, answer)
+    room = Room(1024 * 1024)
+    client = ExchangeClient(world.edge, Subscriptions(world.edge), max_answer=1_000_000, room=room)
+    await client.start()
+    transport = BusTransport(client)
+    async with transport.open(request_to(WORKER)) as first:
+        await until(lambda: room.taken > 400_000)
+        async with transport.open(request_to(WORKER)) as second:
+            with pytest.raises(NoRoom, match="upstream sums answers at length"):
+                await anext(aiter(second))
+        assert await anext(aiter(first)) == long
+        assert room.taken == 0
+    async with transport.open(request_to(WORKER)):
+        await until(lambda: room.taken > 400_000)
+    assert room.taken == 0
     await worker.stop()
 
 

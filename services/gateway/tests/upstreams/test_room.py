@@ -16,13 +16,13 @@ MIB = 1024 * 1024
 def test_small_answers_take_nothing() -> None:
     room = Room(MIB)
     for number in range(100):
-        Share(room, f"u{number}", "n").hold(256 * 1024)
+        Share(room, f"u{number}", "upstream n").hold(256 * 1024)
     assert room.take("another", MIB // 2)
 
 
 def test_one_upstream_gets_half_and_all_get_the_whole() -> None:
     room = Room(4 * MIB)
-    first, second, third = (Share(room, upstream, "n") for upstream in ("u1", "u2", "u3"))
+    first, second, third = (Share(room, upstream, "upstream n") for upstream in ("u1", "u2", "u3"))
     with pytest.raises(NoRoom, match="upstream n answers at length"):
         first.hold(3 * MIB)
     first.hold(2 * MIB)
@@ -35,7 +35,7 @@ def test_one_upstream_gets_half_and_all_get_the_whole() -> None:
 
 def test_what_a_share_held_is_given_back_once() -> None:
     room = Room(MIB)
-    share = Share(room, "u1", "n")
+    share = Share(room, "u1", "upstream n")
     for size in (500_000, 300_000, 700_000, 0, 0):
         share.hold(size)
     assert room.take("u1", MIB // 2)

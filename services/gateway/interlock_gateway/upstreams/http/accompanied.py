@@ -24,6 +24,7 @@ class Accompanied:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
         self._aside.leave()
+        self._aside.inbox.discard()
         if self._entered:
             await self._exchange.__aexit__(None, None, None)
 

@@ -17,7 +17,6 @@ from interlock_gateway.upstreams.http.events import EventParser
 from interlock_gateway.upstreams.http.incoming import OK, Deadlines, Incoming, messages_of, refusal
 from interlock_gateway.upstreams.http.session_streams import Aside
 from interlock_gateway.upstreams.http.sessions import HttpSessions
-from interlock_gateway.upstreams.room import Share
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 400, 401, 403, 404, 500
@@ -54,7 +53,7 @@ class HttpExchange:
         self._unanswered = False
         self._incoming: Incoming | None = None
         self._parser: EventParser | None = None
-        self._share = Share(ways.room, request.upstream.id, self._way.name)
+        self._share = self._way.share()
         self._ready: deque[bytes] = deque()
 
     async def __aenter__(self) -> Self:

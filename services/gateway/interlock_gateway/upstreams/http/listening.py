@@ -75,7 +75,7 @@ class Listening:
             headers = await self._sessions.headers(self._way, upstream, session_key, principal, b"{}")
             headers |= await self._credentials.headers(upstream, principal)
             stream = self._streams.for_listener(self._way, upstream, session_key, headers)
-            inbox = Inbox(self._way.name, self._way.max_answer)
+            inbox = Inbox(self._way.name, self._way.max_answer, self._way.share())
             with stream.heard_by(inbox):
                 await stream.settled()
                 refused = stream.refused

@@ -14,7 +14,6 @@ from interlock_gateway.upstreams.http.addressing import CHANGES, Addressable, ad
 from interlock_gateway.upstreams.http.events import EventParser
 from interlock_gateway.upstreams.http.incoming import OK, Deadlines, Head, Incoming, messages_of
 from interlock_gateway.upstreams.http.sse_inbox import Inbox
-from interlock_gateway.upstreams.room import Share
 
 _CONFLICT = 409
 _REFUSED_SECONDS = {_CONFLICT: 5.0}
@@ -48,7 +47,7 @@ class SessionStream:
         self._patient = True
         self._over_at = 0.0
         self._closing: asyncio.TimerHandle | None = None
-        self._share = Share(ways.room, way.upstream.id, way.name)
+        self._share = way.share()
         self.task = ways.lasting(self._run())
 
     @property
@@ -77,6 +76,7 @@ class SessionStream:
             yield
         finally:
             self.listeners.discard(listener)
+            listener.discard()
             self.left()
 
     def use(self) -> None:
@@ -148,7 +148,9 @@ class SessionStream:
             self._settled.set()
             while chunk := await incoming.chunk():
                 self._share.hold(parser.held + len(chunk))
-                for data in parser.feed(chunk):
+                complete = parser.feed(chunk)
+                self._share.hold(parser.held)  # what is complete is held by whom it is for
+                for data in complete:
                     for message, head in messages_of(data, self.way.name):
                         self._route(message, head)
         finally:

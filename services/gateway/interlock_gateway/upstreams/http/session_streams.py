@@ -107,7 +107,7 @@ class Aside:
     """What comes beside the answer to one request, on the stream of its session."""
 
     def __init__(self, streams: SessionStreams, way: Way, request: UpstreamRequest) -> None:
-        self.inbox = Inbox(way.name, way.max_answer)
+        self.inbox = Inbox(way.name, way.max_answer, way.share())
         self.token = token_of(request.params)
         self._streams = streams
         self._way = way

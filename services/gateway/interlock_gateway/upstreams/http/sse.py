@@ -95,7 +95,7 @@ class SseTransport:
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         way = self._ways.of(upstream)
         stream = await self.stream(way, upstream, session_key, principal, b"{}")
-        inbox = Inbox(way.name, way.max_answer)
+        inbox = Inbox(way.name, way.max_answer, way.share())
         stream.listeners.add(inbox)
         try:
             for uri in uris:
@@ -105,6 +105,7 @@ class SseTransport:
             yield inbox.rest()
         finally:
             stream.listeners.discard(inbox)
+            inbox.discard()
             stream.used_at = asyncio.get_running_loop().time()
 
     def _make_room(self, way: Way) -> None:
@@ -215,6 +216,8 @@ class SseExchange:
     def _leave_stream(self) -> None:
         if self._stream is not None:
             self._stream.pending.pop(self._id, None)
+            if self._pending is not None:
+                self._pending.inbox.discard()
             self._stream.used_at = asyncio.get_running_loop().time()
 
     def _end(self) -> None:

@@ -6,14 +6,19 @@ from collections.abc import AsyncGenerator
 
 from interlock_common.errors import UpstreamFailed
 from interlock_gateway.errors import UpstreamMisbehaved
+from interlock_gateway.upstreams.room import NoRoom, Share
 
 _MAX_MESSAGES = 1_000
 
 
 class Inbox:
-    """Messages for one exchange or listener of ``upstream``, at most ``limit`` bytes of them at a time."""
+    """Messages for one exchange or listener of ``upstream``, at most ``limit`` bytes of them at a time.
 
-    def __init__(self, upstream: str, limit: int) -> None:
+    What they take of the room for large answers is ``share``; whoever reads gives it back with ``discard``.
+    """
+
+    def __init__(self, upstream: str, limit: int, share: Share) -> None:
+        self._share = share
         self._upstream = upstream
         self._limit = limit
         self._messages: deque[bytes] = deque()
@@ -31,8 +36,20 @@ class Inbox:
             self._messages.clear()
             self.fail(UpstreamMisbehaved(f"upstream {self._upstream} sends more than is read of it"))
             return
+        try:
+            self._share.hold(self._size)
+        except NoRoom as error:
+            self._messages.clear()
+            self.fail(error)
+            return
         self._messages.append(message)
         self._changed.set()
+
+    def discard(self) -> None:
+        """Nobody reads any further."""
+        self._ended = True
+        self._messages.clear()
+        self._share.hold(0)
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -48,6 +65,7 @@ class Inbox:
         if self._messages:
             message = self._messages.popleft()
             self._size -= len(message)
+            self._share.hold(self._size)
             return message
         if self._error is not None:
             raise self._error

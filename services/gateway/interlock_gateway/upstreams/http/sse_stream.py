@@ -40,7 +40,7 @@ class Pending:
     """A request whose response the stream is to bring."""
 
     def __init__(self, way: Way, params: bytes) -> None:
-        self.inbox = Inbox(way.name, way.max_answer)
+        self.inbox = Inbox(way.name, way.max_answer, way.share())
         self.deadlines = Deadlines(way)
         self.token = token_of(params)
 
@@ -143,6 +143,7 @@ class SseStream:
             raise self._way.broken(error) from None
         finally:
             self.pending.pop(request_id, None)
+            asked.inbox.discard()
         if answer is None:
             raise StreamLost(f"upstream {self._way.name} ended its stream")
         return answer
@@ -186,13 +187,17 @@ class SseStream:
 
     async def _take(self, incoming: Incoming) -> None:
         parser = EventParser(self._way.name, self._way.max_answer)
-        while chunk := await incoming.chunk():
-            for event in parser.events(chunk):
-                if event.type == b"endpoint":
-                    self._take_endpoint(event.data)
-                elif event.type == b"message":
-                    for message, head in messages_of(event.data, self._way.name):
-                        self._route(message, head)
+        with self._way.share() as share:
+            while chunk := await incoming.chunk():
+                share.hold(parser.held + len(chunk))
+                complete = parser.events(chunk)
+                share.hold(parser.held)  # what is complete is held by whom it is for
+                for event in complete:
+                    if event.type == b"endpoint":
+                        self._take_endpoint(event.data)
+                    elif event.type == b"message":
+                        for message, head in messages_of(event.data, self._way.name):
+                            self._route(message, head)
 
     def _take_endpoint(self, data: bytes) -> None:
         if self._endpoint.done():

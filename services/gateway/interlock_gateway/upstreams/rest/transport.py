@@ -25,6 +25,7 @@ from interlock_gateway.upstreams.connections import Way, Ways
 from interlock_gateway.upstreams.rest.arguments import ArgumentChecks
 from interlock_gateway.upstreams.rest.request import HttpRequest, build
 from interlock_gateway.upstreams.rest.result import HttpAnswer, failed, result_of
+from interlock_gateway.upstreams.room import Share
 from interlock_gateway.upstreams.transport import Exchange, UpstreamRequest
 
 MAX_HOPS = 3
@@ -118,11 +119,12 @@ class RestTransport:
         except InvalidInput as error:
             return failed(error.detail)
         way = self._ways.of(upstream)
-        answer = await self._ask(way, http_request, await self._headers(request, http_request))
-        refused = answer.status == HTTPStatus.UNAUTHORIZED
-        if refused and self._credentials.invalid(upstream, request.principal, answer.challenge):
-            answer = await self._ask(way, http_request, await self._headers(request, http_request))
-        return result_of(upstream.name, call.result, answer)
+        with way.share() as share:
+            answer = await self._ask(way, share, http_request, await self._headers(request, http_request))
+            refused = answer.status == HTTPStatus.UNAUTHORIZED
+            if refused and self._credentials.invalid(upstream, request.principal, answer.challenge):
+                answer = await self._ask(way, share, http_request, await self._headers(request, http_request))
+            return result_of(upstream.name, call.result, answer)
 
     async def _headers(self, request: UpstreamRequest, http_request: HttpRequest) -> dict[str, str]:
         """The headers of the call; what the gateway says wins over what arguments say, however it is spelt."""
@@ -133,11 +135,11 @@ class RestTransport:
             theirs["Accept"] = _ACCEPT
         return theirs | ours
 
-    async def _ask(self, way: Way, request: HttpRequest, headers: Mapping[str, str]) -> HttpAnswer:
+    async def _ask(self, way: Way, share: Share, request: HttpRequest, headers: Mapping[str, str]) -> HttpAnswer:
         probe = await way.enter()
         try:
             async with asyncio.timeout(way.call_timeout):
-                answer = await _follow(way, request, headers)
+                answer = await _follow(way, share, request, headers)
             if answer.status in _AWAY:
                 way.breaker.failed()
             else:
@@ -179,7 +181,7 @@ def _arguments_of(params: bytes) -> tuple[object, dict[str, msgspec.Raw]]:
         raise InvalidInput("arguments are a JSON object") from None
 
 
-async def _follow(way: Way, request: HttpRequest, headers: Mapping[str, str]) -> HttpAnswer:
+async def _follow(way: Way, share: Share, request: HttpRequest, headers: Mapping[str, str]) -> HttpAnswer:
     url = request.url
     hops = 0
     while True:
@@ -187,7 +189,7 @@ async def _follow(way: Way, request: HttpRequest, headers: Mapping[str, str]) ->
         try:
             target = _target(request, response, url)
             if target is None or hops == MAX_HOPS:
-                return await _read(way, response)
+                return await _read(way, share, response)
         finally:
             response.close()
         url = target
@@ -207,8 +209,8 @@ def _target(request: HttpRequest, response: aiohttp.ClientResponse, url: URL) ->
     return target if same else None
 
 
-async def _read(way: Way, response: aiohttp.ClientResponse) -> HttpAnswer:
-    """The body, within the bounds of the way; raises UpstreamMisbehaved and UpstreamUnreachable."""
+async def _read(way: Way, share: Share, response: aiohttp.ClientResponse) -> HttpAnswer:
+    """The body, within the bounds of the way; raises UpstreamMisbehaved and UpstreamUnreachable, NoRoom as one."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UpstreamMisbehaved(f"upstream {way.name} answers compressed, though it was asked not to")
     body = bytearray()
@@ -222,6 +224,7 @@ async def _read(way: Way, response: aiohttp.ClientResponse) -> HttpAnswer:
             body += chunk
             if len(body) > way.max_answer:
                 raise UpstreamMisbehaved(f"the answer of upstream {way.name} is over {way.max_answer} bytes")
+            share.hold(len(body))
     except (aiohttp.ClientError, OSError) as error:
         raise way.broken(error) from None
     return HttpAnswer(

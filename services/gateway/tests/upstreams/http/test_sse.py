@@ -16,6 +16,7 @@ from interlock_gateway.upstreams.connections import UpstreamSilent, Ways
 from interlock_gateway.upstreams.credentials import Credentials
 from interlock_gateway.upstreams.http.listening import ListenUnsupported
 from interlock_gateway.upstreams.http.sse import SseTransport
+from interlock_gateway.upstreams.room import NoRoom
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 UPDATED = b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"n:1"}}'
@@ -283,3 +284,23 @@ async def test_a_server_of_another_transport_is_told_apart(sse: SseTransport, se
 
     with pytest.raises(UpstreamMisbehaved, match="notes answered HTTP 405"):
         await all_of(sse, asking(await serve(handler)))
+
+
+async def test_long_answers_that_wait_to_be_read_share_the_room_of_the_edge(server: SseServer, serve: Any) -> None:
+    ways = ways_within(max_answer=1_000_000)
+    ways.room.most = 1_000_000
+    sse = SseTransport(ways, Credentials({}))
+    server.answering = False
+    asked = asking(await serve(server))
+    long = b'"%s"' % (b"x" * 700_000)
+    async with asyncio.timeout(5), sse.open(asked) as first, sse.open(asked) as second:
+        one, two = (message["id"] for message in server.heard("tools/call"))
+        await server.say(result_of(one, long))
+        await until(lambda: 0 < ways.room.taken == 700_000 - 256 * 1024 + len(result_of(one, b'""')))
+        await server.say(result_of(two, long))
+        with pytest.raises(NoRoom):
+            await anext(second)
+        assert long in await anext(first)
+    assert ways.room.taken == 0
+    await sse.stop()
+    await ways.stop()

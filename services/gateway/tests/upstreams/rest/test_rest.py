@@ -10,11 +10,13 @@ import pytest
 from aiohttp import web
 
 from interlock_common.messages.catalog import Definition, Limits, RestCall, Upstream
+from interlock_common.testing.waiting import until
 from interlock_gateway.errors import UpstreamMisbehaved, UpstreamUnreachable
 from interlock_gateway.testing.servers import Handler, upstream_at
 from interlock_gateway.upstreams.addresses import AddressForbidden, AddressPolicy
 from interlock_gateway.upstreams.connections import Bounds, Ways
 from interlock_gateway.upstreams.rest.transport import RestTransport
+from interlock_gateway.upstreams.room import NoRoom
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 type Serve = Callable[[Handler], Awaitable[str]]
@@ -43,9 +45,9 @@ class FakeCredentials:
 class RestWorld:
     """A transport and the upstreams of a test."""
 
-    def __init__(self, *, allow_private: bool = True) -> None:
+    def __init__(self, *, allow_private: bool = True, max_answer: int = 65_536) -> None:
         self.credentials = FakeCredentials()
-        self.ways = Ways(Bounds(max_answer=65_536, idle_timeout=5), AddressPolicy(allow_private))
+        self.ways = Ways(Bounds(max_answer=max_answer, idle_timeout=5), AddressPolicy(allow_private))
         self.transport = RestTransport(self.ways, self.credentials)
 
     async def respond(self, upstream: Upstream, name: str, arguments: Any, method: str = "tools/call") -> Any:
@@ -373,3 +375,26 @@ async def test_listening_hears_nothing_until_it_is_left(rest: RestWorld) -> None
             async with asyncio.timeout(0.01):
                 await anext(notifications)
     await rest.transport.end_session(upstream, "session")
+
+
+async def test_long_answers_share_the_room_of_the_edge(serve: Serve) -> None:
+    go_on = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        await response.write(b"x" * 700_000)
+        await go_on.wait()
+        return response
+
+    rest = RestWorld(max_answer=1_000_000)
+    rest.ways.room.most = 1_000_000
+    upstream = weather(await serve(handler))
+    first = asyncio.create_task(rest.call(upstream))
+    await until(lambda: rest.ways.room.taken > 400_000)
+    with pytest.raises(NoRoom):
+        await rest.call(upstream)
+    go_on.set()
+    assert len((await first)["content"][0]["text"]) == 700_000
+    assert rest.ways.room.taken == 0
+    await rest.ways.stop()
