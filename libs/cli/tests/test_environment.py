@@ -71,6 +71,7 @@ def test_the_bus_takes_its_configuration(placement: Placement) -> None:
     key, chain = authority.issue(dns=["localhost"])
     for name, content in {"key": key, "cert": chain, "bundle": authority.bundle_pem}.items():
         (state.bus / f"{name}.pem").write_bytes(content)
+    (state.bus / "pins.conf").write_text('pinned_certs: [\n  "' + "0" * 64 + '"\n]\n')
     state.nats_config.write_text(render_bus_config(placement))
     checked = subprocess.run(
         [nats_server_binary(), "-t", "-c", state.nats_config], capture_output=True, text=True, check=False

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from interlock_auth.credential_uses import DAY, CredentialUses
+from interlock_auth.credential_store import DAY
+from interlock_auth.credential_uses import CredentialUses
 from interlock_auth.errors import NotPermitted
 from interlock_common.messages.credential_uses import (
     MOST_DAYS,
