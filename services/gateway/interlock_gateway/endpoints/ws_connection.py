@@ -39,6 +39,7 @@ _log = structlog.get_logger()
 _MAX_RUNNING = 64
 _MAX_ASKED = 64
 _SEND_SECONDS = 30.0
+_TOUCH_SECONDS = 15.0
 _CANCELLED = "notifications/cancelled"
 
 
@@ -76,12 +77,11 @@ class WsConnection:
         interest = Interest(self._caller, self._server_id, "", LIST_CHANGES | {UPDATED}, self._pending.put)
         try:
             async with asyncio.TaskGroup() as group:
-                telling = group.create_task(self._tell())
+                beside = [group.create_task(each) for each in (self._tell(), self._live_on())]
                 with self._dependencies.changes.interested(interest):
                     while (message := await following()) is not None:
                         await self._take(message, group, interest)
-                telling.cancel()
-                for task in self._running.values():
+                for task in (*beside, *self._running.values()):
                     task.cancel()
         finally:
             if self._session is not None:
@@ -151,9 +151,7 @@ class WsConnection:
         limits = self._dependencies.limits
         try:
             limits.count_address(self._address)
-            limits.count_caller(
-                self._caller.principal, self._caller.token_id, certificate=self._caller.limited_as
-            )
+            limits.count_caller(self._caller.principal, self._caller.token_id, certificate=self._caller.limited_as)
         except RateLimited as error:
             return error
         return None
@@ -244,6 +242,13 @@ class WsConnection:
             method, params = await self._pending.get()
             if self._session is not None:
                 await self.send(jsonrpc.notification(method, params))
+
+    async def _live_on(self) -> None:
+        """A session lives for as long as its connection is open, also where nothing is said on it."""
+        while True:
+            await self._dependencies.clock.sleep(_TOUCH_SECONDS)
+            if self._session is not None:
+                self._dependencies.sessions.touch(self._session.key)
 
     async def _refuse(
         self, request_id: jsonrpc.Id, error: RpcError, incoming: Incoming | None, *, noted: bool = True

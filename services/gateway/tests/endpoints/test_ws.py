@@ -15,6 +15,7 @@ from interlock_common.messages.catalog import VirtualServer
 from interlock_common.messages.gateway import Session
 from interlock_common.testing.waiting import until
 from interlock_gateway.caller import Caller
+from interlock_gateway.endpoints import ws_connection
 from interlock_gateway.handshake import Initialize
 from interlock_gateway.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from interlock_gateway.server import Router, listen, make_server
@@ -34,6 +35,7 @@ class MemorySessions:
 
     def __init__(self) -> None:
         self.records: dict[str, Session] = {}
+        self.touched: list[str] = []
 
     async def open(self, caller: Caller, asked: Initialize, server_id: str | None) -> OpenSession:
         record = Session(caller.principal, asked.version, 0, server_id, asked.capabilities, asked.client_info)
@@ -45,6 +47,9 @@ class MemorySessions:
 
     async def update(self, key: str, change: Any) -> None:
         self.records[key] = change(self.records[key])
+
+    def touch(self, key: str) -> None:
+        self.touched.append(key)
 
     async def end(self, session: OpenSession) -> None:
         del self.records[session.key]
@@ -218,6 +223,17 @@ async def test_what_an_upstream_asks_its_client_answers(world: EdgeWorld, addres
         answer = await socket.hear()
         expected = {"jsonrpc": "2.0", "id": "u7", "result": {"action": "accept"}}
         assert answer["result"]["structuredContent"] == expected
+
+
+async def test_a_session_lives_on_while_nothing_is_said_on_its_connection(
+    world: EdgeWorld, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ws_connection, "_TOUCH_SECONDS", 0.01)
+    sessions = cast("MemorySessions", world.sessions)
+    async with connected(world, address) as socket:
+        await socket.ask("initialize", **HELLO)
+        await until(lambda: sessions.touched[:2] == ["k", "k"])
+    await until(lambda: not sessions.records)
 
 
 async def test_what_is_not_json_rpc_is_told_so_and_the_connection_goes_on(world: EdgeWorld, address: str) -> None:
