@@ -32,6 +32,7 @@ case ${1:-ensure} in
         done
         random | ensure auth/administrator_password
         random | ensure auth/encryption_secret
+        random | ensure certs/ca_key_passphrase
         random | ensure gateway/audit_digest_key
         # Who seals and who opens: all three have the same one.
         random | ensure gateway/auth_encryption_secret
