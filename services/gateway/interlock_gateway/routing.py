@@ -18,6 +18,7 @@ class Catalog:
         self.servers: dict[str, VirtualServer] = {}
         self._everything = Offer(None, ())
         self._offers: dict[str, Offer] = {}
+        self._referred: dict[str, set[str]] = {}
 
     def change(self, key: str, item: CatalogItem | None) -> None:
         """Take one change of the bucket."""
@@ -25,14 +26,14 @@ class Catalog:
         if isinstance(item, Upstream):
             self.upstreams[identifier] = item
             self._everything.put(item)
-            self._forget(identifier)
+            self._changed(identifier, item)
         elif isinstance(item, VirtualServer):
             self.servers[identifier] = item
             self._offers.pop(identifier, None)
         elif kind == "upstream":  # by what the key says: a server may have been given the id of an upstream
             self.upstreams.pop(identifier, None)
             self._everything.remove(identifier)
-            self._forget(identifier)
+            self._changed(identifier, None)
         else:
             self.servers.pop(identifier, None)
             self._offers.pop(identifier, None)
@@ -46,7 +47,8 @@ class Catalog:
             server = self.servers.get(server_id)
             if server is None:
                 raise NotFound("no such server", server=server_id)
-            present = (self.upstreams[each] for each in referred(server) if each in self.upstreams)
+            concerned = self._referred[server_id] = referred(server)
+            present = (self.upstreams[each] for each in concerned if each in self.upstreams)
             offer = self._offers[server_id] = Offer(server, present)
         return offer
 
@@ -62,11 +64,20 @@ class Catalog:
         server = self.servers.get(server_id) if server_id is not None else None
         return server is None or not server.api_key_only
 
-    def _forget(self, upstream_id: str) -> None:
-        """Build anew, when next asked for, the offers that have to do with an upstream."""
-        for server_id, server in self.servers.items():
-            if server_id in self._offers and upstream_id in referred(server):
+    def _changed(self, upstream_id: str, upstream: Upstream | None) -> None:
+        """Renew the offers that have to do with an upstream: its part, or all where its names are not its own.
+
+        What is to be renewed whole waits until it is asked for.
+        """
+        for server_id, offer in tuple(self._offers.items()):
+            if upstream_id not in self._referred[server_id]:
+                continue
+            if not offer.always:
                 del self._offers[server_id]
+            elif upstream is None:
+                offer.remove(upstream_id)
+            else:
+                offer.put(upstream)
 
 
 def referred(server: VirtualServer) -> set[str]:

@@ -35,6 +35,18 @@ def test_the_whole_offer_prefixes_every_tool_in_a_stable_order() -> None:
         assert set(offers.offer(None).routes["tool"]) == set(expected)
 
 
+def test_an_upstream_that_changes_costs_a_server_with_prefixes_its_own_part_only() -> None:
+    offers = catalog(NOTES, OTHER, VirtualServer("s1", "s", ROOT, upstreams=("u1", "u2"), prefix="always"))
+    before = offers.offer("s1")
+    kept = before.routes["tool"]["notes-echo"]
+    offers.change("upstream.u2", upstream_at("http://y/", "sum", id="u2", name="other", slug="other"))
+    assert offers.offer("s1") is before
+    assert list(before.routes["tool"]) == ["notes-echo", "notes-add", "other-sum"]
+    assert before.routes["tool"]["notes-echo"] is kept
+    offers.change("upstream.u2", None)
+    assert list(offers.offer("s1").routes["tool"]) == ["notes-echo", "notes-add"]
+
+
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
