@@ -126,5 +126,5 @@ async def test_a_certificate_of_ones_own_with_an_encrypted_key_and_tls_on_both_h
         assert call(http, tls.secure, token) == 200
         redirected = http.get(f"{tls.plain}/admin?x=1")
         assert (redirected.status_code, redirected.headers["location"]) == (308, f"{tls.secure}/admin?x=1")
-    plain = httpx.get(f"{tls.stack.url}/health")
-    assert (plain.status_code, "HTTPS" in plain.text) == (400, True), "the gateway speaks TLS now"
+        plain = http.get(f"{tls.stack.url}/health")
+        assert (plain.status_code, "HTTPS" in plain.text) == (400, True), "the gateway speaks TLS now"
