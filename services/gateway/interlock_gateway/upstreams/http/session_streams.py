@@ -15,11 +15,14 @@ from interlock_gateway.upstreams.http.addressing import token_of
 from interlock_gateway.upstreams.http.incoming import Deadlines
 from interlock_gateway.upstreams.http.session_stream import SessionStream
 from interlock_gateway.upstreams.http.sse_inbox import Inbox
+from interlock_gateway.upstreams.sessions import SHARED
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 _METHOD_NOT_ALLOWED = 405
 _MAX_STREAMS = 1_000
 _UNUSED_SECONDS = 300.0
+_UNUSED_SHARED_SECONDS = 10.0
+"""Of the sessions that other edges use as well, one of which may want the stream next."""
 _WITHOUT_SECONDS = 3600.0
 _MAY_ASK = frozenset({"tools/call", "resources/read", "prompts/get"})
 _ASKABLE = (b'"elicitation"', b'"sampling"', b'"roots"')
@@ -35,9 +38,8 @@ class SessionStreams:
     another stream of the session open, to another edge, for five seconds: requests then run without.
     """
 
-    def __init__(self, ways: Ways, *, unused_seconds: float = _UNUSED_SECONDS) -> None:
+    def __init__(self, ways: Ways) -> None:
         self._ways = ways
-        self._unused_seconds = unused_seconds
         self._streams: OrderedDict[_Place, SessionStream] = OrderedDict()
         self._without: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
@@ -62,7 +64,7 @@ class SessionStreams:
         if stream is None or stream.over:
             stream = self._open(place, way, headers)
         self._streams.move_to_end(place)
-        stream.lingers = self._unused_seconds
+        stream.lingers = _UNUSED_SHARED_SECONDS if session_key.startswith(SHARED) else _UNUSED_SECONDS
         return stream
 
     def for_listener(self, way: Way, upstream: Upstream, session_key: str, headers: Mapping[str, str]) -> SessionStream:

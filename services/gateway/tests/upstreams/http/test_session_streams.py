@@ -23,7 +23,9 @@ from interlock_gateway.testing.upstreams import (
     ways_within,
 )
 from interlock_gateway.upstreams.connections import UpstreamSilent, Ways
+from interlock_gateway.upstreams.http import session_streams
 from interlock_gateway.upstreams.http.transport import HttpTransport
+from interlock_gateway.upstreams.sessions import SHARED
 from interlock_gateway.upstreams.transport import UpstreamRequest
 
 ASKED = b'{"jsonrpc":"2.0","id":"q%d","method":"elicitation/create","params":{"message":"who?"}}'
@@ -249,6 +251,25 @@ async def test_the_stream_of_a_session_serves_calls_and_subscriptions(
     assert len(server.gets) == 1
 
 
+async def test_a_stream_that_nobody_uses_is_closed_after_a_while(
+    http: HttpTransport, serve: Any, server: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_streams, "_UNUSED_SHARED_SECONDS", 0.05)
+    url = await serve(server)
+    await all_of(http, quick(url, f"{SHARED}ada"))
+    await all_of(http, quick(url, "ada"))
+    shared, own = server.streams["s1"], server.streams["s2"]
+
+    async def until_it_breaks() -> None:
+        while True:
+            await shared.write(event(CHANGED))
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(until_it_breaks(), 5)
+    await own.write(event(CHANGED))
+
+
 async def test_the_end_of_a_session_ends_its_stream(http: HttpTransport, serve: Any, server: Asking) -> None:
     request = quick(await serve(server))
     await all_of(http, request)
@@ -257,8 +278,9 @@ async def test_the_end_of_a_session_ends_its_stream(http: HttpTransport, serve: 
     async def until_it_breaks() -> None:
         while True:
             await server.tell(CHANGED)
+            await asyncio.sleep(0.01)
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionError):
         await asyncio.wait_for(until_it_breaks(), 5)
 
 
