@@ -70,7 +70,7 @@ def test_a_service_sees_no_secret_but_its_own(stack: Stack) -> None:
     assert seen == {
         "postgres": {"superuser_password", *(f"{service}_password" for service in DATABASES)},
         "auth": {"administrator_password", "database_url", "encryption_secret"},
-        "certs": {"database_url"},
+        "certs": {"ca_key_passphrase", "database_url"},
         "audit": {"database_url"},
         "catalog": {"auth_encryption_secret", "database_url"},
         "connector": {"auth_encryption_secret"},
