@@ -92,6 +92,16 @@ def test_a_file_that_holds_no_certificate_is_told_apart(tmp_path: Path, content:
         (block("PRIVATE KEY", b"junk"), FileUnusable, "is damaged: its PRIVATE KEY cannot be read"),
         (KEY_PEM[:100], FileUnusable, "is cut off"),
     ],
+    ids=[
+        "certificate",
+        "two keys",
+        "encrypted",
+        "encrypted the old way",
+        "OpenSSH",
+        "key agreement",
+        "junk",
+        "cut off",
+    ],
 )
 def test_a_file_that_holds_no_usable_key_is_told_apart(
     tmp_path: Path, content: bytes, error: type[Exception], said: str

@@ -77,7 +77,9 @@ async def test_without_a_certificate_there_is_nothing_to_follow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("certificate", "bound"), [("this", peer_of(PRESENT).thumbprint), ("A" * 43, "A" * 43), (None, None)]
+    ("certificate", "bound"),
+    [("this", peer_of(PRESENT).thumbprint), ("A" * 43, "A" * 43), (None, None)],
+    ids=["its own", "another", "none"],
 )
 async def test_a_token_is_bound_to_the_certificate_of_the_connection_or_to_another(
     certificate: str | None, bound: str | None
