@@ -16,11 +16,12 @@ _MAX_TOKEN = 8192
 
 
 def explain(
-    endpoint: Endpoint, token: str, tool: str, server: str | None, address: str | None, *, as_json: bool,
-    transport: httpx.BaseTransport | None = None,
+    endpoint: Endpoint, token: str, tool: str, server: str | None, address: str | None,
+    certificate: Path | None = None, *, as_json: bool, transport: httpx.BaseTransport | None = None,
 ) -> None:  # fmt: skip
     """Print the decision; ends with 1 where the call would be refused."""
-    asked = Asked(token_from(token), tool, server, address)
+    shown = None if certificate is None else _text_of(certificate)
+    asked = Asked(token_from(token), tool, server, address, shown)
     with Client(endpoint, transport) as client:
         found = client.send("POST", "/admin/explain", Explanation, asked)
     if as_json:
@@ -39,13 +40,17 @@ def token_from(source: str) -> str:
     if source == "-":
         return sys.stdin.read(_MAX_TOKEN + 1).strip()
     if source.startswith("@"):
-        try:
-            return Path(source[1:]).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StateUnusable(f"{source[1:]} cannot be read: {error}") from None
+        return _text_of(Path(source[1:]))
     if source.startswith("env:"):
         value = os.environ.get(source[4:])
         if value is None:
             raise StateUnusable(f"the environment has no {source[4:]}")
         return value.strip()
     raise StateUnusable("a token is not given on the command line, where others can read it: @FILE, env:NAME or -")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateUnusable(f"{path} cannot be read: {error}") from None

@@ -217,6 +217,9 @@ def explain(
     tool: Annotated[str, typer.Option("--tool", help="The tool, by the name that clients see.")],
     server: Annotated[str | None, typer.Option("--server", help="The virtual server, if at one.")] = None,
     address: Annotated[str | None, typer.Option("--address", help="The address the call comes from.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="A file (PEM) with the client certificate, if one is shown.")
+    ] = None,
     url: Annotated[str | None, typer.Option("--url", help="The gateway.", envvar="INTERLOCK_URL")] = None,
     as_token_file: Annotated[
         Path | None, typer.Option("--as-token-file", help="A file with the token of who asks; else INTERLOCK_TOKEN.")
@@ -230,7 +233,7 @@ def explain(
     from interlock_cli.explain import explain as run
 
     with _told():
-        run(endpoint_of(url, as_token_file, state), token, tool, server, address, as_json=as_json)
+        run(endpoint_of(url, as_token_file, state), token, tool, server, address, certificate, as_json=as_json)
 
 
 @app.command()

@@ -42,19 +42,23 @@ def test_the_token_comes_from_where_nobody_else_reads(tmp_path: Path, monkeypatc
 
 
 def test_the_rule_that_refuses_is_printed_and_ends_with_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ASKED_ABOUT", "a.b.c")
+    certificate = tmp_path / "cert.pem"
+    certificate.write_text("PEM\n")
     seen: list[httpx.Request] = []
     with pytest.raises(typer.Exit) as ended:
         explain(
-            ENDPOINT, "env:ASKED_ABOUT", "notes-add", "desk", None, as_json=False,
+            ENDPOINT, "env:ASKED_ABOUT", "notes-add", "desk", None, certificate, as_json=False,
             transport=gateway(allowed=False, seen=seen),
         )  # fmt: skip
     assert ended.value.exit_code == 1
     assert "refused: token_revoked" in capsys.readouterr().out
     assert seen[0].headers["authorization"] == "Bearer who-asks"
-    assert msgspec.json.decode(seen[0].content) == {"token": "a.b.c", "tool": "notes-add", "server_id": "desk"}
+    assert msgspec.json.decode(seen[0].content) == {
+        "token": "a.b.c", "tool": "notes-add", "server_id": "desk", "certificate": "PEM",
+    }  # fmt: skip
 
 
 def test_a_call_that_would_go_through_ends_well(

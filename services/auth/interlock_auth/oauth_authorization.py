@@ -91,6 +91,7 @@ class Authorizations:
             id=str(uuid.uuid4()), client_id=client.id, client_name=client.name, principal=principal.name,
             scopes=msgspec.json.encode(scopes).decode(), resource=request.audience, server_id=request.server_id,
             refreshable=client.refreshes, created_at=now, expires_at=now + lasts,
+            certificate_bound=client.certificate_bound,
         )  # fmt: skip
         row = CodeRow(
             digest=digest_of(code), grant_id=grant.id, redirect_uri=request.redirect_uri,

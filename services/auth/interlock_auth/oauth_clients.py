@@ -57,6 +57,7 @@ class _Document(msgspec.Struct, frozen=True):
     client_secret: str | None = None
     jwks: _KeySet | None = None
     jwks_uri: str = ""
+    tls_client_certificate_bound_access_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Client:
     auth_method: str = "none"
     secret_digest: bytes | None = None
     keys: tuple[PinnedKey, ...] = ()
+    certificate_bound: bool = False
 
     @property
     def refreshes(self) -> bool:
@@ -99,7 +101,9 @@ def client_of_row(row: ClientRow) -> Client:
     uris = msgspec.json.decode(row.redirect_uris, type=tuple[str, ...])
     grant_types = msgspec.json.decode(row.grant_types, type=tuple[str, ...])
     keys = () if row.jwks is None else msgspec.json.decode(row.jwks, type=tuple[PinnedKey, ...])
-    return Client(row.id, row.name, uris, grant_types, row.auth_method, row.secret_digest, keys)
+    return Client(
+        row.id, row.name, uris, grant_types, row.auth_method, row.secret_digest, keys, row.certificate_bound
+    )  # fmt: skip
 
 
 def client_of_metadata(client_id: str, metadata: msgspec.Raw) -> Client:
@@ -110,7 +114,10 @@ def client_of_metadata(client_id: str, metadata: msgspec.Raw) -> Client:
     document = _checked(bytes(metadata))
     method = document.token_endpoint_auth_method or "client_secret_basic"
     name = printable(document.client_name) or client_id
-    return Client(client_id, name, document.redirect_uris, document.grant_types, method, None, _keys(document, method))
+    return Client(
+        client_id, name, document.redirect_uris, document.grant_types, method, None, _keys(document, method),
+        document.tls_client_certificate_bound_access_tokens,
+    )  # fmt: skip
 
 
 def client_of_document(client_id: str, document_text: str) -> Client:
@@ -125,6 +132,7 @@ def client_of_document(client_id: str, document_text: str) -> Client:
     return Client(
         client_id, f"{name} ({host})" if name else host, document.redirect_uris,
         tuple(dict.fromkeys((*document.grant_types, REFRESH_TOKEN))),
+        certificate_bound=document.tls_client_certificate_bound_access_tokens,
     )  # fmt: skip
 
 

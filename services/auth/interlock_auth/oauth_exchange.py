@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from interlock_auth.containment import Grant, Reach, reach_of_token, require_contained
 from interlock_auth.errors import NotContained
 from interlock_auth.models import TokenRow
+from interlock_auth.oauth_certificates import confirmation_of, require_certificate
 from interlock_auth.oauth_clients import Client
 from interlock_auth.oauth_errors import InvalidRequest, InvalidScope, InvalidTarget
 from interlock_auth.oauth_grants import LifetimeRules, anywhere, scopes_asked, selectors_of
@@ -46,13 +47,15 @@ class Narrowing:
     async def exchange(self, request: TokenRequest, client: Client) -> TokenAnswer:
         """A token that opens no more than the one that is shown; raises the errors of RFC 8693, section 2.2.2."""
         _check(request)
+        require_certificate(request, asked=client.certificate_bound)
         said = _claims(request.subject_token)
         row, principal = await self._subject(request.subject_token, said)
         held = reach_of_token(principal, grant_of(row))
         grant = _narrowed(request, row, principal, held)
         now = int(self._clock.time())
         lifetime = max(1, min(self._rules.access, row.expires_at - now))
-        also: dict[str, Any] = {name: said[name] for name in _CARRIED if name in said}
+        also: dict[str, Any] = confirmation_of(request.certificate) if client.certificate_bound else {}
+        also |= {name: said[name] for name in _CARRIED if name in said}
         also |= {
             "aud": _audience(request, said, self._rules.audience), "client_id": client.id, "act": {"sub": client.id},
             "parent": [row.id, *parents_of(said)],
@@ -93,6 +96,11 @@ def parents_of(claims: dict[str, Any]) -> tuple[str, ...]:
 def parents_of_token(token: str) -> tuple[str, ...]:
     """The same of a token that is known to be ours."""
     return parents_of(_claims(token))
+
+
+def certificate_of_token(token: str) -> str | None:
+    """The certificate that a token is bound to which is known to be ours."""
+    return cast("dict[str, str]", _claims(token).get("cnf", {})).get("x5t#S256")
 
 
 def _selectors(principal: Principal, row: TokenRow, said: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.containment import Grant, Reach, reach_of_token
 from interlock_auth.models import PrincipalRow
+from interlock_auth.oauth_certificates import Shown
 from interlock_auth.oauth_errors import InvalidGrant, InvalidScope
 from interlock_auth.oauth_models import AccessRow, GrantRow, RefreshRow
 from interlock_auth.oauth_store import OAuthStore, digest_of
@@ -25,6 +26,7 @@ from interlock_common.messages.oauth import MCP_SCOPES, TokenAnswer
 from interlock_common.messages.permissions import PERMISSIONS
 
 OFFLINE = "offline_access"
+_NOTHING = Shown()
 _MAX_SCOPE = 4096
 _strings = msgspec.json.Decoder(tuple[str, ...])
 
@@ -57,11 +59,11 @@ class GrantFamilies:
         self.rules = rules
         self._clock = clock
 
-    async def issue(self, grant: GrantRow, narrowed: str = "") -> TokenAnswer:
+    async def issue(self, grant: GrantRow, narrowed: str = "", shown: Shown = _NOTHING) -> TokenAnswer:
         """An access token, and the refresh token that replaces the one that was used.
 
-        ``narrowed`` are scopes for this access token only. Raises InvalidGrant where the family or its principal does
-        not count any more, and InvalidScope where nothing would be left.
+        ``narrowed`` are scopes for this access token only, ``shown`` is what it may be bound to. Raises InvalidGrant
+        where the family or its principal does not count any more, and InvalidScope where nothing would be left.
         """
         principal = await self._principal(grant)
         scopes = scopes_held(principal, narrowed_scopes(grant, narrowed))
@@ -71,7 +73,7 @@ class GrantFamilies:
         issued = await self._mint.issue(
             principal, f"OAuth: {grant.client_name}"[:255], lifetime,
             Grant(Scopes(server_id=grant.server_id, permissions=scopes), _teams(principal)),
-            {"aud": audience, "client_id": grant.client_id, "sid": grant.id},
+            {"aud": audience, "client_id": grant.client_id, "sid": grant.id} | shown.confirmation(grant),
         )  # fmt: skip
         refresh = secrets.token_urlsafe(32) if grant.refreshable else None
         async with transaction(self._engine) as session:
@@ -80,7 +82,7 @@ class GrantFamilies:
             if refresh is not None:
                 row = RefreshRow(digest=digest_of(refresh), grant_id=grant.id, expires_at=grant.expires_at)
                 await store.add(row)
-            alive = await store.set_token(grant.id, issued.id)
+            alive = await store.set_token(grant.id, issued.id, shown.of_refresh(grant))
         if not alive:  # it was ended while this token was made
             await self.end(grant, "it was ended")
             raise InvalidGrant("what was granted does not count any more")
@@ -114,7 +116,8 @@ class GrantFamilies:
             principal = principal_of(row)
             newest = None if grant.token_id is None else await store.token(grant.token_id)
             since = grant.created_at if newest is None else newest.created_at
-            stopped = await store.covered([*selectors_of(principal), ("session", grant.id)], since)
+            bound = [("certificate", grant.certificate)] if grant.certificate else []
+            stopped = await store.covered([*selectors_of(principal), ("session", grant.id), *bound], since)
         if stopped:
             raise InvalidGrant("what was granted is revoked")
         return principal

@@ -8,7 +8,7 @@ from interlock_auth.errors import NotContained, TokenNotFound
 from interlock_auth.models import NEVER, PrincipalRow, TokenRow
 from interlock_auth.oauth_clients import REFRESH_TOKEN
 from interlock_auth.oauth_errors import InvalidClient
-from interlock_auth.oauth_exchange import parents_of_token
+from interlock_auth.oauth_exchange import certificate_of_token, parents_of_token
 from interlock_auth.oauth_grants import GrantFamilies, Revoker
 from interlock_auth.oauth_models import GrantRow, RefreshRow
 from interlock_auth.oauth_store import OAuthStore, digest_of
@@ -18,7 +18,7 @@ from interlock_common.clock import Clock
 from interlock_common.database import transaction
 from interlock_common.messages.auth import Principal, RevokeToken, Scopes
 from interlock_common.messages.common import Actor, Empty
-from interlock_common.messages.oauth import Introspection, IntrospectToken, RevokeGrantedToken
+from interlock_common.messages.oauth import Confirmation, Introspection, IntrospectToken, RevokeGrantedToken
 
 PERMISSION = "tokens.read"
 _MAX_TOKEN = 16 * 1024
@@ -69,7 +69,7 @@ class Inspection:
         if revoked or owner is None or not owner.active or not may:
             return _INACTIVE
         if token is not None:
-            return self._of_token(token, grant)
+            return self._of_token(token, grant, certificate_of_token(request.token))
         return _INACTIVE if grant is None or refresh is None else self._of_refresh(refresh, grant, owner)
 
     async def revoke(self, request: RevokeGrantedToken) -> Empty:
@@ -101,7 +101,7 @@ class Inspection:
         except (TokenNotFound, NotContained):  # not theirs: whoever asks learns nothing of it
             return
 
-    def _of_token(self, token: TokenRow, grant: GrantRow | None) -> Introspection:
+    def _of_token(self, token: TokenRow, grant: GrantRow | None, certificate: str | None) -> Introspection:
         if token.expires_at <= self._clock.time():
             return _INACTIVE
         scopes = msgspec.json.decode(token.scopes, type=Scopes).permissions
@@ -109,7 +109,7 @@ class Inspection:
             active=True, scope=" ".join(scopes) or None, client_id=None if grant is None else grant.client_id,
             username=token.principal, sub=token.principal, token_type="Bearer", jti=token.id, iat=token.created_at,  # noqa: S106 - a type
             aud=self._families.rules.audience if grant is None else grant.resource,
-            exp=None if token.expires_at == NEVER else token.expires_at,
+            exp=None if token.expires_at == NEVER else token.expires_at, cnf=_bound(certificate),
         )  # fmt: skip
 
     def _of_refresh(self, refresh: RefreshRow, grant: GrantRow, owner: PrincipalRow) -> Introspection:
@@ -118,7 +118,12 @@ class Inspection:
         return Introspection(
             active=True, scope=" ".join(_strings.decode(grant.scopes)), client_id=grant.client_id, username=owner.name,
             sub=owner.name, token_type=REFRESH_TOKEN, aud=grant.resource, iat=grant.created_at, exp=refresh.expires_at,
+            cnf=_bound(grant.certificate),
         )  # fmt: skip
+
+
+def _bound(certificate: str | None) -> Confirmation | None:
+    return None if certificate is None else Confirmation(certificate)
 
 
 async def _reader(store: Store, actor: Actor) -> Principal:

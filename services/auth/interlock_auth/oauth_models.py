@@ -22,6 +22,7 @@ class ClientRow(Base):
     grant_types: Mapped[str] = mapped_column(Text)
     jwks: Mapped[str | None] = mapped_column(Text)
     registered_by: Mapped[str] = mapped_column(String(320), default="")
+    certificate_bound: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
@@ -39,7 +40,9 @@ class BrowserSessionRow(Base):
 class GrantRow(Base):
     """What a principal let a client do: the family of everything that was issued for it.
 
-    ``token_id`` is the newest access token. No token of a family that has ``ended_at`` is issued any more.
+    ``token_id`` is the newest access token. No token of a family that has ``ended_at`` is issued any more. Tokens of
+    one that is ``certificate_bound`` are bound to a client certificate; ``certificate`` (``x5t#S256``) is the one that
+    the refresh token of a public client came with last.
     """
 
     __tablename__ = "oauth_grants"
@@ -56,6 +59,8 @@ class GrantRow(Base):
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
     token_id: Mapped[str | None] = mapped_column(String(36))
+    certificate_bound: Mapped[bool] = mapped_column(default=False)
+    certificate: Mapped[str | None] = mapped_column(String(43))
 
 
 class CodeRow(Base):

@@ -78,6 +78,7 @@ class Registration:
                 auth_method=client.auth_method, redirect_uris=_json(client.redirect_uris),
                 jwks=_json(client.keys) if client.keys else None,
                 grant_types=_json(client.grant_types), registered_by=by, created_at=now,
+                certificate_bound=client.certificate_bound,
             ))  # fmt: skip
         await self._outlet.record(
             "client.registered", by or "anonymous", client.id, name=client.name, redirect_uris=client.redirect_uris
@@ -136,6 +137,7 @@ def _answer(client: Client, secret: str | None, now: int) -> RegisteredClient:
         client_id=client.id, client_id_issued_at=now, client_name=client.name, redirect_uris=client.redirect_uris,
         grant_types=client.grant_types, response_types=responses, token_endpoint_auth_method=client.auth_method,
         client_secret=secret, client_secret_expires_at=None if secret is None else 0,
+        tls_client_certificate_bound_access_tokens=client.certificate_bound,
     )  # fmt: skip
 
 

@@ -90,10 +90,11 @@ class OAuthStore:
         query = select(AccessRow.token_id).where(AccessRow.grant_id == grant_id, AccessRow.expires_at > now)
         return (await self._session.scalars(query)).all()
 
-    async def set_token(self, grant_id: str, token_id: str) -> bool:
-        """Remember the newest access token of a family; whether the family has not ended."""
+    async def set_token(self, grant_id: str, token_id: str, certificate: str | None) -> bool:
+        """Remember the newest access token of a family, and its certificate; whether the family has not ended."""
         statement = update(GrantRow).where(GrantRow.id == grant_id, GrantRow.ended_at.is_(None))
-        return await self._touched(statement.values(token_id=token_id).returning(GrantRow.id))
+        newest = statement.values(token_id=token_id, certificate=certificate)
+        return await self._touched(newest.returning(GrantRow.id))
 
     async def code(self, digest: bytes) -> CodeRow | None:
         return await self._session.get(CodeRow, digest, populate_existing=True)

@@ -11,6 +11,7 @@ from authlib.oauth2.rfc7636 import challenge as pkce  # pyright: ignore[reportMi
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from interlock_auth.client_assertions import ClientAuthentication, ClientProof
+from interlock_auth.oauth_certificates import Shown, require_certificate, require_same_certificate
 from interlock_auth.oauth_clients import ALL_GRANT_TYPES, AUTHORIZATION_CODE, TOKEN_EXCHANGE, Client
 from interlock_auth.oauth_errors import (
     InvalidGrant,
@@ -69,6 +70,7 @@ class TokenExchange:
             grant = None if row is None else await store.grant(row.grant_id)
             if row is None or grant is None:
                 raise InvalidGrant("the code does not count")
+            require_certificate(request, asked=grant.certificate_bound)
             first = await store.use_code(digest, now)
         if not first:
             await self._families.end(grant, "its code was used twice")
@@ -79,7 +81,7 @@ class TokenExchange:
         if request.resource and request.resource != grant.resource:
             await self._families.end(grant, "its code came with another resource")
             raise InvalidTarget("resource is not the one that was granted")
-        return await self._families.issue(grant)
+        return await self._families.issue(grant, shown=Shown.by(request, client))
 
     async def _refresh(self, request: TokenRequest, client: Client) -> TokenAnswer:
         if not request.refresh_token:
@@ -96,6 +98,8 @@ class TokenExchange:
         if reason := _misused(client, grant, reused=reused, stopped=stopped):
             await self._families.end(grant, reason)
             raise InvalidGrant(f"the refresh token does not count: {reason}")
+        require_certificate(request, asked=grant.certificate_bound)
+        require_same_certificate(request, grant)
         if request.resource and request.resource != grant.resource:
             raise InvalidTarget("resource is not the one that was granted")
         narrowed_scopes(grant, request.scope)
@@ -104,7 +108,7 @@ class TokenExchange:
         if not first:  # two at once
             await self._families.end(grant, "a refresh token was used twice")
             raise InvalidGrant("the refresh token was used already")
-        return await self._families.issue(grant, request.scope)
+        return await self._families.issue(grant, request.scope, Shown.by(request, client))
 
 
 def _unfit(request: TokenRequest, client: Client, row: CodeRow, grant: GrantRow, now: int) -> str:

@@ -63,6 +63,20 @@ async def exchanging(world: Any, oauth: OAuthWorld) -> Exchanging:
     return Exchanging(world, oauth, client)
 
 
+async def test_a_client_that_asked_for_bound_tokens_gets_them_bound_to_what_it_shows(exchanging: Exchanging) -> None:
+    root = await exchanging.world.administrator()
+    said = {"grant_types": [TOKEN_EXCHANGE], "tls_client_certificate_bound_access_tokens": True}
+    asked = RegisterClient(msgspec.Raw(json.dumps(said).encode()), root)
+    exchanging.client = await exchanging.oauth.server.registration.register(asked)
+    with pytest.raises(InvalidRequest):
+        await exchanging.exchange(await exchanging.token())
+    answer = await exchanging.exchange(await exchanging.token(), certificate="b" * 43)
+    assert claims(answer.access_token)["cnf"] == {"x5t#S256": "b" * 43}
+    bound = await exchanging.token(cnf={"x5t#S256": "a" * 43})
+    answer = await exchanging.exchange(bound, certificate="b" * 43)
+    assert claims(answer.access_token)["cnf"] == {"x5t#S256": "a" * 43}  # what is bound stays bound to the same
+
+
 async def test_a_token_becomes_a_narrower_one_for_one_server(exchanging: Exchanging) -> None:
     subject = await exchanging.token()
     answer = await exchanging.exchange(subject, scope="tools.read", resource=SERVER, server_id="s1")
@@ -117,7 +131,7 @@ async def test_what_would_open_more_or_is_none_is_refused(
 ) -> None:
     subject = await exchanging.token(scopes)
     with pytest.raises(error):
-        await exchanging.exchange(asked.pop("subject_token", subject), **asked)
+        await exchanging.exchange(subject, **asked)
 
 
 async def test_limits_of_place_and_time_and_what_it_is_bound_to_stay(exchanging: Exchanging) -> None:

@@ -144,6 +144,10 @@ class Authenticator:
         if token.external is None:
             self._gate.uses.count(token.id)
 
+    def check_shown(self, shown: Shown) -> None:
+        """Raise whatever keeps what is shown besides a token from counting."""
+        self._identities.named(shown)
+
     def counts(self, caller: Caller) -> bool:
         """Whether a caller that was let in would be let in now: its principal, its key and its token still count."""
         peer, traces = caller.certificate, caller.traces

@@ -5,10 +5,14 @@ It asks the code that every request goes through, counts nothing, and calls no u
 
 from dataclasses import dataclass, field
 
-from interlock_common.errors import InterlockError
+from interlock_common.errors import InterlockError, InvalidInput
 from interlock_common.messages.explaining import Asked, Explanation, Rule
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
+from interlock_gateway.certificates.encodings import der_of
+from interlock_gateway.certificates.errors import CertificateUnreadable
+from interlock_gateway.certificates.peer import PeerCertificate
+from interlock_gateway.certificates.shown import Shown
 from interlock_gateway.guard.buckets import ONE
 from interlock_gateway.guard.rate_limits import PRINCIPAL, TOKEN, RateLimits
 from interlock_gateway.jsonrpc import RpcError
@@ -27,10 +31,12 @@ _AUTHENTICATION: tuple[tuple[str, frozenset[str]], ...] = (
     ("certificate", frozenset({"token_bound", "certificate_revoked"})),
     ("principal", frozenset({"token_rejected"})),
     ("audience", frozenset({"token_audience"})),
+    ("one principal", frozenset({"credentials_disagree"})),
     ("freshness", frozenset({"revocation_stale"})),
     ("address", frozenset({"scope_ip"})),
     ("hours", frozenset({"scope_time"})),
     ("use", frozenset({"scope_usage"})),
+    ("policy of certificates", frozenset({"certificate_policy"})),
 )
 """The rules of authentication in their order, by the codes with which they refuse."""
 
@@ -86,8 +92,9 @@ class Explainer:
 
     def _authenticate(self, steps: _Steps, asked: Asked) -> Caller:
         credential = b"Bearer " + asked.token.encode()
+        shown = self._shown(steps, asked.certificate)
         try:
-            caller = self._authenticator.caller(credential, asked.address, asked.server_id, counted=False)
+            caller = self._authenticator.caller(credential, asked.address, asked.server_id, counted=False, shown=shown)
         except InterlockError as error:
             for name, codes in _AUTHENTICATION:
                 if error.code in codes:
@@ -97,6 +104,21 @@ class Explainer:
         for name, _codes in _AUTHENTICATION:
             steps.passed(name, "fits")
         return caller
+
+    def _shown(self, steps: _Steps, certificate: str | None) -> Shown | None:
+        """What comes besides the token; raises InvalidInput for what is no certificate."""
+        if certificate is None:
+            return None
+        try:
+            shown = Shown(PeerCertificate.of(der_of(certificate.encode())))
+        except CertificateUnreadable as error:  # what is asked for is wrong, not who asks
+            raise InvalidInput(error.detail, field="certificate") from None
+        try:
+            self._authenticator.check_shown(shown)
+        except InterlockError as error:
+            raise steps.refused("client certificate", error.code, error.detail) from None
+        steps.passed("client certificate", "counts")
+        return shown
 
     def _rates(self, steps: _Steps, caller: Caller) -> None:
         for kind, key in ((PRINCIPAL, caller.principal), (TOKEN, caller.token_id)):

@@ -1,10 +1,13 @@
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock_common.clock import SYSTEM_CLOCK
-from interlock_common.errors import InterlockError
+from interlock_common.errors import InterlockError, InvalidInput
 from interlock_common.messages.auth import Principal, principal_key
 from interlock_common.messages.catalog import VirtualServer
 from interlock_common.messages.explaining import Asked, Explanation
@@ -14,6 +17,7 @@ from interlock_gateway.guard.rate_limits import PRINCIPAL, RateLimits
 from interlock_gateway.jsonrpc import RpcError
 from interlock_gateway.operations import CALL_TOOL
 from interlock_gateway.testing.callers import ADA, EVE, ROOT
+from interlock_gateway.testing.certificates import ClientCa, peer_of
 from interlock_gateway.testing.edge import EdgeWorld
 from interlock_gateway.testing.servers import upstream_at
 from interlock_gateway.tool_calls import authorized_route
@@ -33,10 +37,14 @@ def world() -> EdgeWorld:
 
 
 def explained(world: EdgeWorld, tool: str = TOOL, server: str | None = None, **claims: Any) -> Explanation:
-    address = claims.pop("address", None)
+    address, certificate = claims.pop("address", None), claims.pop("certificate", None)
     token = world.signer.token(**claims)
     explainer = Explainer(world.authenticator, world.catalog, world.limits)
-    return explainer.explain(Asked(token, tool, server, address))
+    return explainer.explain(Asked(token, tool, server, address, certificate))
+
+
+def pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()
 
 
 def deciding(found: Explanation) -> tuple[str, str]:
@@ -73,6 +81,18 @@ def test_a_call_that_goes_through_passes_every_rule(world: EdgeWorld) -> None:
 )
 def test_the_rule_that_decides_is_named(world: EdgeWorld, claims: dict[str, Any], rule: str, code: str) -> None:
     assert deciding(explained(world, **claims)) == (rule, code)
+
+
+def test_a_bound_token_is_explained_with_its_certificate(world: EdgeWorld) -> None:
+    ca = ClientCa()
+    own, other = ca.issue(), ca.issue()
+    bound: dict[str, Any] = {"cnf": {"x5t#S256": peer_of(own).thumbprint}}
+    assert deciding(explained(world, certificate=pem(own), **bound)) == ("permission", "")
+    assert deciding(explained(world, certificate=pem(other), **bound)) == ("certificate", "token_bound")
+    expired = ca.issue(lifetime=timedelta(minutes=1))  # it began an hour ago
+    assert deciding(explained(world, certificate=pem(expired))) == ("client certificate", "certificate_expired")
+    with pytest.raises(InvalidInput):
+        explained(world, certificate="nonsense")
 
 
 def test_a_revoked_token_and_a_forged_one_are_told_apart(world: EdgeWorld) -> None:

@@ -6,12 +6,16 @@ from interlock_common.messages.auth import Scopes
 
 
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Would this token's holder, calling from ``address``, get through to that tool?"""
+    """Would this token's holder, calling from ``address``, get through to that tool?
+
+    ``certificate`` (PEM) is the client certificate that comes with the call, as one that the handshake has verified.
+    """
 
     token: str
     tool: str
     server_id: str | None = None
     address: str | None = None
+    certificate: str | None = None
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -1,8 +1,13 @@
 """The authorization server behind the edge: its clients, the sessions of browsers, codes and tokens (RFC 6749)."""
 
+from typing import Annotated
+
 import msgspec
 
+from interlock_common.messages.auth import THUMBPRINT
 from interlock_common.messages.common import Actor
+
+type Thumbprint = Annotated[str, msgspec.Meta(pattern=THUMBPRINT)]
 
 MCP_SCOPES = ("tools.read", "tools.execute", "resources.read", "prompts.read", "servers.read")
 """What a client gets that asks for nothing in particular: what MCP needs."""
@@ -27,6 +32,7 @@ class RegisteredClient(msgspec.Struct, frozen=True, omit_defaults=True):
     token_endpoint_auth_method: str
     client_secret: str | None = None
     client_secret_expires_at: int | None = None
+    tls_client_certificate_bound_access_tokens: bool = False
 
 
 class ClientSummary(msgspec.Struct, frozen=True):
@@ -109,7 +115,8 @@ class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     With the method ``private_key_jwt`` the secret is the assertion of the client (RFC 7523), which is for ``own_url``:
     what the gateway is called by. The rest is of a token exchange (RFC 8693), where ``server_id`` is the virtual
-    server that ``resource`` is.
+    server that ``resource`` is. ``certificate`` (``x5t#S256``) is the client certificate that the request shows, and
+    ``succeeds`` those that it stands in for, since it follows them.
     """
 
     grant_type: str
@@ -128,6 +135,8 @@ class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     subject_token_type: str = ""
     requested_token_type: str = ""
     actor_token: str = ""
+    certificate: Thumbprint | None = None
+    succeeds: Annotated[tuple[Thumbprint, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -163,6 +172,12 @@ class IntrospectToken(msgspec.Struct, frozen=True, omit_defaults=True):
     own_url: str = ""
 
 
+class Confirmation(msgspec.Struct, frozen=True):
+    """The certificate that a token is bound to (RFC 8705, section 3.2)."""
+
+    thumbprint: str = msgspec.field(name="x5t#S256")
+
+
 class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
     """RFC 7662, section 2.2; of a token that does not count, nothing but that."""
 
@@ -176,3 +191,4 @@ class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
     jti: str | None = None
     iat: int | None = None
     exp: int | None = None
+    cnf: Confirmation | None = None

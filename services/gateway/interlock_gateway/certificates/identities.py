@@ -6,7 +6,7 @@ from typing import Protocol
 
 from interlock_common.clock import Clock
 from interlock_common.messages.auth import Scopes
-from interlock_gateway.certificates.binding import Bindings
+from interlock_gateway.certificates.binding import Bindings, Presented
 from interlock_gateway.certificates.credential_uses import CredentialCounts
 from interlock_gateway.certificates.errors import CertificateRefused, CredentialsDisagree, IdentityUnknown
 from interlock_gateway.certificates.identity import IdentityRules, as_principal
@@ -100,6 +100,16 @@ class Identities:
         if named is not None:
             self._pins.check(named.principal, peer)
         return named
+
+    def presented(self, shown: Shown | None) -> Presented:
+        """The certificate that tokens are bound to which this request asks for; raises what keeps it from counting."""
+        if shown is not None and shown.trouble is not None:
+            raise shown.trouble
+        if shown is None or shown.certificate is None:
+            return Presented()
+        self._standing.check(shown.certificate)
+        thumbprint = shown.certificate.thumbprint
+        return Presented(thumbprint, self.bindings.succeeded_by(thumbprint))
 
     def narrowed(self, named: Named, scopes: Scopes, server_id: str | None) -> Scopes:
         return self._policies.narrowed(named, scopes, server_id)

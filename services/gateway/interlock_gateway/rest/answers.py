@@ -77,6 +77,7 @@ class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
     introspection_endpoint_auth_signing_alg_values_supported: tuple[str, ...] = _ASSERTION_ALGORITHMS
     code_challenge_methods_supported: tuple[str, ...] = ("S256",)
     authorization_response_iss_parameter_supported: bool = True
+    tls_client_certificate_bound_access_tokens: bool = True
 
 
 class OAuthRefusal(msgspec.Struct, frozen=True):

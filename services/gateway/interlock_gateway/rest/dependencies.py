@@ -15,6 +15,7 @@ from interlock_common.messages.common import Actor
 from interlock_common.messages.explaining import Asked, Explanation
 from interlock_common.messages.gateway import Tunnel
 from interlock_common.messages.issuers import TrustedIssuer
+from interlock_gateway.certificates.binding import Presented
 from interlock_gateway.guard.cookies import CookieRules
 from interlock_gateway.rest.client_documents import ClientDocuments
 from interlock_gateway.upstreams.oauth.consents import Consents
@@ -56,12 +57,17 @@ def unexplained(_asked: Asked) -> Explanation:
     raise Unavailable("this edge explains no decisions")
 
 
+def nothing_presented(_request: Request) -> Presented:
+    return Presented()
+
+
 @dataclass(frozen=True)
 class RestDependencies:
     """Everything outside of REST that its routes use.
 
     ``authenticate`` answers on whose behalf a request is, or raises Unauthenticated. ``ready`` names the
-    reasons for which this edge should get no work. ``public_url`` is what clients call the gateway by; where
+    reasons for which this edge should get no work. ``presented`` is the certificate that came with a request, and that
+    still counts. ``public_url`` is what clients call the gateway by; where
     it is not set, it is what the request called it by.
     """
 
@@ -73,6 +79,7 @@ class RestDependencies:
     tunnels: TunnelList
     consents: Consents
     explain: Callable[[Asked], Explanation] = unexplained
+    presented: Callable[[Request], Presented] = nothing_presented
     public_url: str = ""
     oauth: OAuthFace = field(default_factory=OAuthFace)
     issuers: View[TrustedIssuer] | None = None

@@ -22,6 +22,7 @@ from interlock_common.messages.oauth import (
     TokenAnswer,
     TokenRequest,
 )
+from interlock_gateway.certificates.binding import Presented
 from interlock_gateway.rest.answers import AuthorizationServerMetadata, OAuthRefusal, Status, answer
 from interlock_gateway.rest.dependencies import CurrentActor, Deps, RestDependencies, public_url
 from interlock_gateway.rest.documents import says
@@ -105,7 +106,7 @@ async def token(request: Request, deps: Deps) -> Response:
     try:
         said = await form(request)
         client = credentials(request, said)
-        asked = _token_request(request, client, said)
+        asked = _token_request(request, client, said, deps.presented(request))
         given = await deps.bus.request(subjects.AUTH_OAUTH_TOKEN, asked, TokenAnswer, timeout=_SECONDS)
     except InterlockError as error:
         return _refused(error)
@@ -162,7 +163,9 @@ async def _registered(request: Request, deps: RestDependencies, actor: Actor | N
     return await deps.bus.request(subjects.AUTH_OAUTH_REGISTER, asked, RegisteredClient)
 
 
-def _token_request(request: Request, client: ClientCredentials, said: dict[str, str]) -> TokenRequest:
+def _token_request(
+    request: Request, client: ClientCredentials, said: dict[str, str], presented: Presented
+) -> TokenRequest:
     named = Target()
     if resource := said.get("resource") or said.get("audience", ""):
         named = target(request, resource)
@@ -176,6 +179,7 @@ def _token_request(request: Request, client: ClientCredentials, said: dict[str, 
         server_id=named.server_id, subject_token=said.get("subject_token", ""),
         subject_token_type=said.get("subject_token_type", ""),
         requested_token_type=said.get("requested_token_type", ""), actor_token=said.get("actor_token", ""),
+        certificate=presented.thumbprint, succeeds=presented.succeeds,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from interlock_common.errors import ConfigurationError
 from interlock_common.messages import subjects
 from interlock_common.messages.common import Empty
 from interlock_common.messages.credential_uses import ReportCredentials
-from interlock_gateway.certificates.binding import Bindings
+from interlock_gateway.certificates.binding import Bindings, Predecessors
 from interlock_gateway.certificates.credential_uses import CredentialReports
 from interlock_gateway.certificates.crl_sources import SETTING as CRL_SETTING
 from interlock_gateway.certificates.crl_sources import CrlSources, require_issuers
@@ -87,6 +87,8 @@ def certificates_at(ground: Ground) -> Certificates:
     issuers = _issuers(ground, followed)
     fetcher, revoked = Fetcher(), RevokedCertificates()
     mirrors.revoked_certificates.on_change(revoked.take)
+    predecessors = Predecessors()
+    mirrors.successors.on_change(predecessors.take)
     checks: list[Check] = []
     crls = _crls(ground, issuers, fetcher, checks)
     statuses = _statuses(ground, issuers, fetcher)
@@ -96,7 +98,7 @@ def certificates_at(ground: Ground) -> Certificates:
     rules = IdentityRules(settings.client_cert_identity)
     applied = _rules(ground, followed)
     identities = Identities(
-        clock, standing, Bindings(standing, mirrors.successors), rules=rules,
+        clock, standing, Bindings(standing, mirrors.successors, predecessors), rules=rules,
         certificates_count=settings.client_cert_auth, pins=applied, policies=applied,
     )  # fmt: skip
     verified = issuers.check if settings.client_ca_certs is not None else _trusted

@@ -32,6 +32,7 @@ def management_at(ground: Ground, callers: Callers, to: UpstreamSide) -> Any:
         tunnels=to.tunnels,
         consents=to.consents,
         explain=Explainer(callers.authenticator, ground.catalog, callers.limits).explain,
+        presented=lambda request: callers.certificates.identities.presented(shown_by(request.scope)),
         public_url=settings.public_url.rstrip("/"),
         issuers=ground.mirrors.issuers,
         oauth=_oauth_face(ground, to),

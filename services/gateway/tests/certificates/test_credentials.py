@@ -14,7 +14,7 @@ from interlock_common.messages.certs import RevokedCertificate, Successor
 from interlock_common.messages.revocation import selector_key
 from interlock_gateway.authentication import Authenticator
 from interlock_gateway.caller import Caller
-from interlock_gateway.certificates.binding import Bindings
+from interlock_gateway.certificates.binding import Bindings, Predecessors, Presented
 from interlock_gateway.certificates.errors import (
     CertificateExpired,
     CertificateRevoked,
@@ -105,6 +105,29 @@ def test_a_renewed_certificate_stands_in_for_the_one_before() -> None:
     door.successors[RENEWED.thumbprint] = Successor(newest.thumbprint, ADA, 0)
     for peer in (ADAS, RENEWED, newest):
         assert door.caller(token, peer).principal == ADA
+
+
+def test_what_a_certificate_stands_in_for_leaves_out_what_is_behind_a_revoked_one() -> None:
+    door, predecessors = Door(), Predecessors()
+    first, second, third, own = (CA.peer("ada", emails=(ADA,)) for _ in range(4))
+    for one, other in ((first, second), (second, own), (third, own), (own, first)):
+        predecessors.take(one.thumbprint, Successor(other.thumbprint, ADA, 0))
+    bindings = Bindings(Standing(SYSTEM_CLOCK, door.revoked), None, predecessors)
+    assert set(bindings.succeeded_by(own.thumbprint)) == {each.thumbprint for each in (first, second, third)}
+    door.revoke(second)
+    assert bindings.succeeded_by(own.thumbprint) == (third.thumbprint,)
+    predecessors.take(third.thumbprint, None)
+    assert bindings.succeeded_by(own.thumbprint) == ()
+
+
+def test_tokens_are_bound_to_no_certificate_that_does_not_count() -> None:
+    door = Door()
+    assert door.identities.presented(Shown(ADAS)).thumbprint == ADAS.thumbprint
+    assert door.identities.presented(Shown()) == door.identities.presented(None) == Presented()
+    door.revoke(ADAS)
+    for shown in (Shown(ADAS), Shown(trouble=CertificateRevoked("as it is"))):
+        with pytest.raises(CertificateRevoked):
+            door.identities.presented(shown)
 
 
 def test_successors_that_go_in_a_circle_end_in_a_refusal() -> None:
@@ -205,6 +228,7 @@ def test_a_certificate_that_is_known_by_its_serial_number_alone_can_be_revoked()
 @pytest.mark.parametrize(
     "key",
     [selector_key("certificate", ADAS.thumbprint), selector_key("user", ADA), selector_key("team", "red"), "all"],
+    ids=["certificate", "user", "team", "all"],
 )
 def test_selectors_cover_certificates_that_were_issued_before(key: str) -> None:
     door = Door()

@@ -24,7 +24,7 @@ async def asked(actor: Actor) -> tuple[httpx2.Response, list[Asked]]:
     world = FakeWorld(actor=actor)
     app = create_rest_app(replace(world.dependencies(), explain=explain))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway.example") as client:
-        body = {"token": "a.b.c", "tool": "notes-add", "server_id": "desk", "address": "10.0.0.1"}
+        body = {"token": "a.b.c", "tool": "notes-add", "server_id": "desk", "address": "10.0.0.1", "certificate": "PEM"}
         answer = await client.post("/admin/explain", json=body, headers={"authorization": TOKEN})
     return answer, seen
 
@@ -36,7 +36,7 @@ async def test_who_may_audit_is_told_which_rule_decides(actor: Actor) -> None:
     answer, seen = await asked(actor)
     assert answer.status_code == 200
     assert (answer.json()["code"], answer.json()["rules"][0]["name"]) == ("token_expired", "time")
-    assert seen == [Asked("a.b.c", "notes-add", "desk", "10.0.0.1")]
+    assert seen == [Asked("a.b.c", "notes-add", "desk", "10.0.0.1", "PEM")]
 
 
 async def test_others_are_told_nothing() -> None:

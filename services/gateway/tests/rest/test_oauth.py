@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata  # pyright: ignore[reportMissingTypeStubs]
+from fastapi import Request
 
 from interlock_common.errors import InterlockError, InvalidInput, PermissionDenied, TooManyRequests, Unauthenticated
 from interlock_common.messages import subjects
@@ -19,6 +20,7 @@ from interlock_common.messages.oauth import (
     Authorization,
     Authorize,
     BrowserSession,
+    Confirmation,
     Introspection,
     IntrospectToken,
     RegisteredClient,
@@ -27,6 +29,7 @@ from interlock_common.messages.oauth import (
     TokenRequest,
 )
 from interlock_common.testing.clock import ManualClock
+from interlock_gateway.certificates.binding import Presented
 from interlock_gateway.guard.cookies import CookieRules
 from interlock_gateway.rest.app import create_rest_app
 from interlock_gateway.rest.client_documents import ClientDocuments
@@ -424,6 +427,31 @@ class Web:
         del method, what
         self.asked.append(url)
         return self.answer
+
+
+async def test_the_certificate_of_the_connection_goes_along_to_where_tokens_are_made(world: FakeWorld) -> None:
+    presented = Presented("A" * 43, ("B" * 43,))
+    world.bus.replies[subjects.AUTH_OAUTH_TOKEN] = TokenAnswer("a", 900, "tools.read", "Bearer")
+
+    def shown(_request: Request) -> Presented:
+        return presented
+
+    app = create_rest_app(replace(dependencies(world), presented=shown))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway.test") as client:
+        await client.post("/oauth/token", data={"client_id": "c", "grant_type": "refresh_token"})
+        told = (await client.get("/.well-known/oauth-authorization-server")).json()
+    asked = last_asked(world, TokenRequest)
+    assert (asked.certificate, asked.succeeds) == (presented.thumbprint, presented.succeeds)
+    assert told["tls_client_certificate_bound_access_tokens"] is True
+
+
+async def test_what_a_token_is_bound_to_is_told_as_the_standard_says(
+    world: FakeWorld, browser: httpx2.AsyncClient
+) -> None:
+    found = Introspection(active=True, cnf=Confirmation("A" * 43))
+    world.bus.replies[subjects.AUTH_OAUTH_INTROSPECT] = found
+    answer = await browser.post("/oauth/introspect", data={"token": "t"}, headers={"authorization": TOKEN})
+    assert answer.json()["cnf"] == {"x5t#S256": "A" * 43}
 
 
 async def test_a_document_is_fetched_for_users_only_and_remembered_a_while(world: FakeWorld) -> None:
