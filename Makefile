@@ -11,6 +11,9 @@ export PATH := $(PATH)$(if $(PYENV_PYTHON),:$(PYENV_PYTHON))
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
+# Stories wait more than they compute. A file stays in one process: its tests share what is dear to start.
+WORKERS ?= 3
+PARALLEL := -n $(WORKERS) --dist loadfile
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
 CERTS = $(UV) run --frozen --no-dev interlock certs
@@ -34,7 +37,7 @@ up: | $(UV) ## run the whole gateway on this machine; Ctrl-C stops it, the state
 	@$(UV) run --frozen --no-dev interlock up
 
 test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/auth for a part
-	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) -m "not docker and not clients" $(TESTS)
+	@INTERLOCK_TEST_DOCKER=0 $(PYTEST) $(PARALLEL) -m "not docker and not clients" $(TESTS)
 
 integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
 	@docker version >/dev/null || { echo "error: no Docker engine answers; make test needs none" >&2; exit 1; }
