@@ -227,7 +227,9 @@ def test_a_watch_goes_on_after_a_failure(tmp_path: Path, pebble: Pebble, capsys:
 
     with pytest.raises(KeyboardInterrupt):
         command.keep_fresh(renewal, connect, pause)
-    assert [round(seconds / 3600) for seconds in pauses] == [0, 6, 6]
+    retry, *looks = (seconds / 3600 for seconds in pauses)
+    assert retry < 1
+    assert all(6 * 0.89 < look < 6 * 1.11 for look in looks)  # six hours, and a tenth more or less
     told = capsys.readouterr()
     assert told.err.startswith("error: ")
     assert [line.split()[0] for line in told.out.splitlines()] == ["made", "made", "left"]
@@ -295,7 +297,8 @@ def test_a_gateway_that_runs_serves_the_renewed_certificate(certs: Any, pebble: 
     assert certs("acme", HOST, *pebble.options()).exit_code == 0
     port = choose_free(1)[0]
     variables = {"CERT_FILE": str(certs.path("cert.pem")), "KEY_FILE": str(certs.path("key.pem"))}
-    up = ("interlock", "up", "--tls", "--port", str(port), "--state", str(certs.folder / "state"))
+    interlock = str(Path(sys.executable).with_name("interlock"))
+    up = (interlock, "up", "--tls", "--port", str(port), "--state", str(certs.folder / "state"))
     with program(*up, port=port, seconds=60, **os.environ | variables):
         assert served(port) == leaf_of(certs)
         assert certs("acme", HOST, "--force", *pebble.options("tls-alpn-01")).exit_code == 0
