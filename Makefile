@@ -12,7 +12,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 RUN := $(UV) run --frozen
 PYTEST := $(RUN) pytest
 # Stories wait more than they compute. A file stays in one process: its tests share what is dear to start.
-WORKERS ?= 3
+WORKERS ?= 4
 PARALLEL := -n $(WORKERS) --dist loadfile
 COMPOSE := docker compose
 TRUST_DOMAIN ?= interlock.local
@@ -41,7 +41,7 @@ test: | $(UV) ## unit tests and the stories that need no Docker; TESTS=services/
 
 integration: | $(UV) ## the integration stories on real containers (needs a Docker engine)
 	@docker version >/dev/null || { echo "error: no Docker engine answers; make test needs none" >&2; exit 1; }
-	@$(PYTEST) tests/integration --ignore tests/integration/compose
+	@$(PYTEST) $(PARALLEL) tests/integration --ignore tests/integration/compose
 	@$(RUN) python tests/with_postgres.py pytest services -k "postgres"
 
 compose-test: | $(UV) ## build the images, start the compose stack and call a tool through it (needs Docker)
