@@ -52,7 +52,7 @@ async def test_no_call_fails_while_keys_rotate(rotating: Stage) -> None:
     async with steady_calls(rotating.mcp, rotating.token, "notes-search_notes", {"query": "x"}, 4) as tally:
         await until(rotated, 60)
     assert tally.failed == {}
-    assert tally.answers["ok"] > 50
+    assert tally.answers["ok"] > ROTATIONS  # calls did run meanwhile; how many is up to the disk that records them
     assert set(signed_by) <= published(rotating)  # keys overlap: those of tokens that live stay known
     for token in tokens:
         with rotating.deployment.rest(token) as client:
