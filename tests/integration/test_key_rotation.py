@@ -1,11 +1,12 @@
 """The key that signs tokens is rotated under load: old tokens and new ones count, at every moment."""
 
+import asyncio
 from typing import Any
 
 import jwt
 import pytest
 
-from interlock_common.testing.waiting import until
+from stories.deployment import wait_for
 from stories.load import steady_calls
 from stories.stage import Stage, set_up
 
@@ -50,9 +51,9 @@ async def test_no_call_fails_while_keys_rotate(rotating: Stage) -> None:
         return len(signed_by) > ROTATIONS
 
     async with steady_calls(rotating.mcp, rotating.token, "notes-search_notes", {"query": "x"}, 4) as tally:
-        await until(rotated, 60)
+        await asyncio.to_thread(wait_for, rotated, "the rotation of the keys", 60)  # the calls go on meanwhile
     assert tally.failed == {}
-    assert tally.answers["ok"] > ROTATIONS  # calls did run meanwhile; how many is up to the disk that records them
+    assert tally.answers["ok"] > 50
     assert set(signed_by) <= published(rotating)  # keys overlap: those of tokens that live stay known
     for token in tokens:
         with rotating.deployment.rest(token) as client:

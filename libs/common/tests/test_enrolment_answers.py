@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +45,11 @@ def test_an_answer_without_the_leaf_is_an_error() -> None:
 @given(at=st.integers(0, len(ANSWER) - 1), change=st.binary(max_size=3), cut=st.booleans())
 def test_a_damaged_answer_is_an_error_or_means_the_same(at: int, change: bytes, *, cut: bool) -> None:
     try:
-        leaf, *_ = chain_of(ANSWER[:at] + change + (b"" if cut else ANSWER[at + len(change) :]))
+        leaf, *above = chain_of(ANSWER[:at] + change + (b"" if cut else ANSWER[at + len(change) :]))
     except UpstreamFailed:
         return
     assert leaf.public_key() == KEY.public_key()
+    for issuer in above:  # a root that came to name another issuer passes for an intermediate, and verifies nothing
+        assert (issuer.subject, len(above)) == (leaf.issuer, 1)
+        with pytest.raises((ValueError, TypeError, InvalidSignature)):
+            issuer.verify_directly_issued_by(ROOT)
